@@ -1,0 +1,61 @@
+"""eval.json: how well the model answers held-out rows before training, after it, and once quantized."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ftctl.contract.status import Stored
+
+
+class Scores(Stored):
+    """Rates are shares of `rows` between 0 and 1; None where a measure does not apply to the rows."""
+
+    rows: int
+    valid_json: float | None = None
+    right_action: float | None = Field(None, description="valid JSON whose action equals the answer's")
+    exact_match: float | None = Field(None, description="text equal to the answer, white space at the ends aside")
+    loss: float | None = Field(None, description="nats a label token, teacher-forced")
+    perplexity: float | None = Field(None, description="exp(loss)")
+    groups: dict[str, Scores] = Field(
+        default_factory=dict, description="the same by script of the request: Latin, Cyrillic, ..."
+    )
+
+
+class Baselines(Stored):
+    """What can be had without a model."""
+
+    majority_action: str | None = Field(None, description="most frequent right action of the training rows")
+    majority: float | None = None
+    keyword: float | None = Field(None, description="action that shares most word stems with the request")
+    majority_groups: dict[str, float] = Field(default_factory=dict)
+    keyword_groups: dict[str, float] = Field(default_factory=dict)
+
+
+class Overlap(Stored):
+    """How many held-out prompts stand in the training rows word for word (case and punctuation aside)."""
+
+    rows: int
+    same_request: int
+    same_prompt: int
+
+
+class Sample(Stored):
+    """One held-out row and what each model said to it."""
+
+    id: str
+    request: str
+    expected: str
+    before: str | None = None
+    after: str | None = None
+    quantized: dict[str, str] = Field(default_factory=dict)
+
+
+class Evaluation(Stored):
+    """eval.json. The train stage writes it; the convert stage adds `quantized`."""
+
+    before: Scores | None = None
+    after: Scores | None = None
+    quantized: dict[str, Scores] = Field(default_factory=dict, description="by quantization type")
+    baselines: Baselines = Baselines()
+    overlap: Overlap | None = None
+    samples: list[Sample] = Field(default_factory=list)

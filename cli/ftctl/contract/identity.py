@@ -1,0 +1,60 @@
+"""A run is named by its content: the hash of everything that decides the result, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ftctl.contract.spec import Config
+
+# Raised only when the same inputs would give another result.
+PIPELINE = 1
+
+_OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
+# Within the deciding sections: data files (their digest counts instead), and how often to log or keep.
+_OUTSIDE: dict[str, tuple[str, ...]] = {
+    "model": ("model_name", "revision", "dataset_name", "new_model", "outfile"),
+    "training": ("logging_steps", "save_total_limit", "gradient_checkpointing"),
+    "grpo": ("train_data", "val_data"),
+    "dataset": ("train", "eval", "format", "eval_fraction", "max_bad", "limit"),
+    "testing": ("test_dataset", "output_test_file", "batch_size"),
+}
+
+
+def deciding(
+    config: Config, *, model: str, revision: str, data_digest: str, template: str, nonce: str | None = None
+) -> dict[str, Any]:
+    """
+    Everything that decides a run's result, as plain JSON values.
+
+    Args:
+        model: what was asked for, as `model.model_name`; a local model's path is left out, its
+            content is in `revision`.
+        revision: hub commit, or sha256 of a local model's files.
+        data_digest: digest of the data set.
+        template: text of the prompt layout.
+        nonce: makes a second run of the same inputs (`--new`).
+    """
+    sections = config.model_dump(mode="json", exclude=set(_OPERATIONAL))
+    for section, keys in _OUTSIDE.items():
+        for key in keys:
+            sections[section].pop(key)
+    method = config.training.method
+    for other in {"dpo", "grpo"} - {method}:
+        sections.pop(other)
+    return {
+        "pipeline": PIPELINE,
+        "model_name": model,
+        "revision": revision,
+        "data": data_digest,
+        "template": hashlib.sha256(template.encode()).hexdigest(),
+        "nonce": nonce,
+        **sections,
+    }
+
+
+def content_hash(inputs: dict[str, Any]) -> str:
+    """sha256 over canonical JSON: sorted keys, no white space, UTF-8. 64 hex digits."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

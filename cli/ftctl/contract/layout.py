@@ -1,0 +1,120 @@
+"""Every key in the store. No other module spells one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COMPLETE = "_COMPLETE"
+RUNS = "runs/"
+INDEX = "index/"
+DATASETS = "datasets/"
+
+# Index keys sort newest first: object stores list in key order only.
+_INDEX_EPOCH_MS = 9_999_999_999_999
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Keys of one run."""
+
+    run_id: str
+
+    @property
+    def root(self) -> str:
+        return f"{RUNS}{self.run_id}/"
+
+    @property
+    def config(self) -> str:
+        return f"{self.root}config.yaml"
+
+    @property
+    def status(self) -> str:
+        return f"{self.root}status.json"
+
+    @property
+    def metrics(self) -> str:
+        return f"{self.root}metrics.jsonl"
+
+    @property
+    def events(self) -> str:
+        return f"{self.root}events.jsonl"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.root}lease.json"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.root}checkpoints/"
+
+    def checkpoint(self, step: int) -> str:
+        """Prefix of the checkpoint taken after `step` optimizer steps."""
+        return f"{self.checkpoints}step-{step}/"
+
+    @property
+    def adapter(self) -> str:
+        return f"{self.root}adapter/"
+
+    @property
+    def reference(self) -> str:
+        return f"{self.root}reference/"
+
+    @property
+    def gguf(self) -> str:
+        return f"{self.root}gguf/"
+
+    @property
+    def verification(self) -> str:
+        return f"{self.root}verify.json"
+
+    @property
+    def evaluation(self) -> str:
+        return f"{self.root}eval.json"
+
+    @property
+    def report(self) -> str:
+        return f"{self.root}report.html"
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.root}manifest.json"
+
+    @property
+    def success(self) -> str:
+        return f"{self.root}_SUCCESS"
+
+    @property
+    def cancelled(self) -> str:
+        return f"{self.root}_CANCELLED"
+
+    @property
+    def failed(self) -> str:
+        return f"{self.root}_FAILED"
+
+    def index(self, created_ms: int) -> str:
+        """Key of the run's index record; `created_ms` is Unix time in milliseconds."""
+        return f"{INDEX}{_INDEX_EPOCH_MS - created_ms:013d}-{self.run_id}.json"
+
+
+@dataclass(frozen=True)
+class DatasetLayout:
+    """Keys of one content-addressed data set; `digest` is 64 hex digits."""
+
+    digest: str
+
+    @property
+    def root(self) -> str:
+        return f"{DATASETS}{self.digest}/"
+
+    def split(self, name: str) -> str:
+        """Key of a split: train, eval or test."""
+        return f"{self.root}{name}.jsonl"
+
+    @property
+    def record(self) -> str:
+        return f"{self.root}digest.json"
+
+
+def marker(prefix: str) -> str:
+    """Key of the completion marker that covers `prefix`."""
+    return f"{prefix}{COMPLETE}"

@@ -1,0 +1,35 @@
+"""The one file a stage starts from: config.yaml in the store, and the same content in a pod's ConfigMap."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ftctl.contract.lineage import DatasetRecord
+from ftctl.contract.spec import Config
+from ftctl.contract.status import Stored
+
+SCHEMA_VERSION = 1
+
+
+class ModelSource(Stored):
+    """A base model that was found: what was asked for, and exactly which."""
+
+    name: str = Field(description="as asked for in model.model_name")
+    kind: Literal["hub", "folder", "gguf"]
+    path: str | None = Field(None, description="folder or file on this machine; null for the hub")
+    revision: str = Field(description="hub commit, or sha256 of the local files")
+
+
+class RunFile(Stored):
+    """A run, resolved: nothing in it is looked up again. It holds no secret."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    content_hash: str
+    nonce: str | None = None
+    model: ModelSource
+    data: DatasetRecord
+    template: str = Field(description="text of the prompt layout (Jinja)")
+    config: Config
