@@ -1,4 +1,4 @@
-"""Every failure a user can meet. `app.py` and the trainer's `__main__` turn these into one paragraph and an exit code."""
+"""Every failure a user can meet; a boundary turns one into a paragraph and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""eval.json: how well the model answers held-out rows before training, after it, and once quantized."""
+"""eval.json: how well held-out rows are answered before training, after it, and once quantized."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from ftctl.contract.status import Stored
 
 
 class Scores(Stored):
-    """Rates are shares of `rows` between 0 and 1; None where a measure does not apply to the rows."""
+    """Rates are shares of `rows`, 0 to 1; None where a measure does not apply to the rows."""
 
     rows: int
     valid_json: float | None = None
-    right_action: float | None = Field(None, description="valid JSON whose action equals the answer's")
-    exact_match: float | None = Field(None, description="text equal to the answer, white space at the ends aside")
+    right_action: float | None = Field(
+        None, description="valid JSON whose action equals the answer's"
+    )
+    exact_match: float | None = Field(
+        None, description="text equal to the answer, white space at the ends aside"
+    )
     loss: float | None = Field(None, description="nats a label token, teacher-forced")
     perplexity: float | None = Field(None, description="exp(loss)")
     groups: dict[str, Scores] = Field(
@@ -24,15 +28,19 @@ class Scores(Stored):
 class Baselines(Stored):
     """What can be had without a model."""
 
-    majority_action: str | None = Field(None, description="most frequent right action of the training rows")
+    majority_action: str | None = Field(
+        None, description="most frequent right action of the training rows"
+    )
     majority: float | None = None
-    keyword: float | None = Field(None, description="action that shares most word stems with the request")
+    keyword: float | None = Field(
+        None, description="action that shares most word stems with the request"
+    )
     majority_groups: dict[str, float] = Field(default_factory=dict)
     keyword_groups: dict[str, float] = Field(default_factory=dict)
 
 
 class Overlap(Stored):
-    """How many held-out prompts stand in the training rows word for word (case and punctuation aside)."""
+    """How many held-out prompts stand in the training rows, case and punctuation aside."""
 
     rows: int
     same_request: int

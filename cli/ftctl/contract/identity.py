@@ -1,4 +1,4 @@
-"""A run is named by its content: the hash of everything that decides the result, and of nothing else."""
+"""A run is named by its content: the hash of all that decides the result, and of nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ftctl.contract.spec import Config
 PIPELINE = 1
 
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
-# Within the deciding sections: data files (their digest counts instead), and how often to log or keep.
+# Within the deciding sections: data files (their digest counts instead), and how often to log.
 _OUTSIDE: dict[str, tuple[str, ...]] = {
     "model": ("model_name", "revision", "dataset_name", "new_model", "outfile"),
     "training": ("logging_steps", "save_total_limit", "gradient_checkpointing"),
@@ -23,7 +23,13 @@ _OUTSIDE: dict[str, tuple[str, ...]] = {
 
 
 def deciding(
-    config: Config, *, model: str, revision: str, data_digest: str, template: str, nonce: str | None = None
+    config: Config,
+    *,
+    model: str,
+    revision: str,
+    data_digest: str,
+    template: str,
+    nonce: str | None = None,
 ) -> dict[str, Any]:
     """
     Everything that decides a run's result, as plain JSON values.
@@ -56,5 +62,7 @@ def deciding(
 
 def content_hash(inputs: dict[str, Any]) -> str:
     """sha256 over canonical JSON: sorted keys, no white space, UTF-8. 64 hex digits."""
-    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    canonical = json.dumps(
+        inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -51,8 +51,14 @@ class Manifest(Stored):
     base: BaseModelRecord
     dataset: DatasetRecord
     method: str
-    inputs: list[FileRecord] = Field(description="adapter and reference files read by the convert stage")
-    outputs: list[FileRecord] = Field(description="every published file, keys below the run's prefix")
-    images: dict[str, str] = Field(default_factory=dict, description="stage to image digest; empty outside a cluster")
+    inputs: list[FileRecord] = Field(
+        description="adapter and reference files read by the convert stage"
+    )
+    outputs: list[FileRecord] = Field(
+        description="every published file, keys below the run's prefix"
+    )
+    images: dict[str, str] = Field(
+        default_factory=dict, description="stage to image digest; empty outside a cluster"
+    )
     versions: dict[str, str] = Field(default_factory=dict, description="stage.package to version")
     base_is_quantized: bool = False

@@ -39,13 +39,18 @@ FTYPES: dict[str, int] = {
     "mxfp4_moe": 38,
 }
 
-ALIASES: dict[str, str] = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m", "mxfp4": "mxfp4_moe"}
+ALIASES: dict[str, str] = {
+    "q3_k": "q3_k_m",
+    "q4_k": "q4_k_m",
+    "q5_k": "q5_k_m",
+    "mxfp4": "mxfp4_moe",
+}
 
 # llama-quantize refuses these without an importance matrix.
 NEED_IMATRIX = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "q2_k_s"})
 
 
 def canonical(name: str) -> str:
-    """The one spelling of a type: lower case, aliases resolved. Unknown names come back unchanged."""
+    """The one spelling of a type: lower case, aliases resolved; unknown names as they are."""
     lower = name.strip().lower()
     return ALIASES.get(lower, lower)

@@ -1,4 +1,4 @@
-"""The one file a stage starts from: config.yaml in the store, and the same content in a pod's ConfigMap."""
+"""The one file a stage starts from: config.yaml in the store, a ConfigMap in a cluster."""
 
 from __future__ import annotations
 

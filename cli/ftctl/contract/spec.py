@@ -1,26 +1,21 @@
 """
 The configuration of a run, as pydantic models. Hydra composes it, these check it.
 
-Every key, its type, its default, its unit and its effect stand here; `ftctl config explain` and the
-reference in docs/ read them. conf/config.yaml repeats the defaults so that Hydra can override them.
+Every key, its type, default, unit and effect stand here and in operational.py; `ftctl config
+explain` and the reference in docs/ read them. conf/ repeats the defaults for Hydra to override.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ftctl.contract import qtypes
+from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
+from ftctl.contract.section import Positive, Section
 
-Positive = Annotated[int, Field(ge=1)]
 Dtype = Literal["float16", "bfloat16", "float32"]
-
-
-class Section(BaseModel):
-    """What a user writes is strict: an unknown key is an error, and a checked config never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class ModelConfig(Section):
@@ -29,9 +24,11 @@ class ModelConfig(Section):
     model_name: str = Field(
         "Vikhrmodels/Vikhr-YandexGPT-5-Lite-8B-it",
         min_length=1,
-        description="Hub id, a folder, a .gguf file, or package:NAME/FILE for a model inside a Python package",
+        description="hub id, folder, .gguf file, or package:NAME/FILE in a Python package",
     )
-    revision: str | None = Field(None, description="Hub commit, branch or tag; null is resolved to a commit")
+    revision: str | None = Field(
+        None, description="Hub commit, branch or tag; null is resolved to a commit"
+    )
     lora_r: int = Field(16, ge=1, le=1024, description="LoRA rank")
     lora_alpha: float = Field(32, gt=0, description="LoRA scale; the update is (alpha / r) B A")
     lora_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the adapter's input")
@@ -40,18 +37,24 @@ class ModelConfig(Section):
         min_length=1,
         description="names of the linear layers that get an adapter",
     )
-    modules_to_save: list[str] = Field(["lm_head"], description="layers trained whole, in float32, beside the adapter")
+    modules_to_save: list[str] = Field(
+        ["lm_head"], description="layers trained whole, in float32, beside the adapter"
+    )
     qtype: str | list[str] = Field("q4_1", description="GGUF quantization, or a list of them")
     torch_dtype: Dtype = Field("float16", description="compute dtype of the base")
-    attn_implementation: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = (
-        Field(None, description="attention of transformers; null takes the best there is")
-    )
+    attn_implementation: (
+        Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None
+    ) = Field(None, description="attention of transformers; null takes the best there is")
     use_8bit: bool = Field(False, description="load the base in 8 bits (LLM.int8) instead of NF4")
     dataset_name: str | None = Field(
         None, description="training file below paths.data_dir, when dataset.train is not set"
     )
-    new_model: str | None = Field(None, description="name of the tuned model; the run takes it unless `name` is set")
-    outfile: str | None = Field(None, description="file name of the GGUF; several types get their name before .gguf")
+    new_model: str | None = Field(
+        None, description="name of the tuned model; the run takes it unless `name` is set"
+    )
+    outfile: str | None = Field(
+        None, description="file name of the GGUF; several types get their name before .gguf"
+    )
     train_steps: int | None = Field(None, ge=1, description="older spelling of training.max_steps")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
@@ -68,7 +71,9 @@ class ModelConfig(Section):
             raise ValueError("an empty list; name at least one type, for example q4_1")
         for name in names:
             if qtypes.canonical(name) not in qtypes.FTYPES:
-                raise ValueError(f"unknown quantization type {name!r}; known: {', '.join(qtypes.FTYPES)}")
+                raise ValueError(
+                    f"unknown quantization type {name!r}; known: {', '.join(qtypes.FTYPES)}"
+                )
         found = [qtypes.canonical(name) for name in names]
         if len(set(found)) < len(found):
             raise ValueError("a type is named twice")
@@ -91,27 +96,46 @@ class TrainingConfig(Section):
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="schedule after the warm-up"
     )
-    max_seq_length: int = Field(2048, ge=8, description="tokens a row; longer rows are cut, and counted")
+    max_seq_length: int = Field(
+        2048, ge=8, description="tokens a row; longer rows are cut, and counted"
+    )
     gradient_checkpointing: bool | Literal["auto"] = Field(
         True, description="recompute activations in the backward pass: less memory, more time"
     )
-    num_train_epochs: float = Field(3, gt=0, description="passes over the training rows, unless max_steps is set")
-    max_steps: int = Field(-1, ge=-1, description="optimizer steps; -1 lets num_train_epochs decide")
+    num_train_epochs: float = Field(
+        3, gt=0, description="passes over the training rows, unless max_steps is set"
+    )
+    max_steps: int = Field(
+        -1, ge=-1, description="optimizer steps; -1 lets num_train_epochs decide"
+    )
     eval_steps: Positive = Field(20, description="steps between evaluations of the held-out loss")
     logging_steps: Positive = Field(5, description="steps between lines in metrics.jsonl")
     warmup_steps: int = Field(10, ge=0, description="steps until the learning rate is at its peak")
     fp16: bool = Field(False, description="override autocast: float16")
     bf16: bool = Field(False, description="override autocast: bfloat16")
     weight_decay: float = Field(0.05, ge=0, le=1, description="AdamW weight decay")
-    max_grad_norm: float = Field(1.0, ge=0, description="gradient norm is clipped to this; 0 turns clipping off")
-    optim: str = Field("paged_adamw_8bit", description="optimizer, by transformers' name; on a CPU AdamW in float32")
-    neftune_noise_alpha: float = Field(0, ge=0, description="NEFTune noise on embeddings (arXiv:2310.05914); 0 is off")
+    max_grad_norm: float = Field(
+        1.0, ge=0, description="gradient norm is clipped to this; 0 turns clipping off"
+    )
+    optim: str = Field(
+        "paged_adamw_8bit",
+        description="optimizer, by transformers' name; on a CPU AdamW in float32",
+    )
+    neftune_noise_alpha: float = Field(
+        0, ge=0, description="NEFTune noise on embeddings (arXiv:2310.05914); 0 is off"
+    )
     save_steps: Positive = Field(20, description="steps between checkpoints")
     save_total_limit: Positive = Field(5, description="checkpoints kept")
-    load_best: bool = Field(False, description="publish the checkpoint with the lowest held-out loss")
-    packing: bool = Field(False, description="put several rows into one sequence; changes the steps of an epoch")
+    load_best: bool = Field(
+        False, description="publish the checkpoint with the lowest held-out loss"
+    )
+    packing: bool = Field(
+        False, description="put several rows into one sequence; changes the steps of an epoch"
+    )
     seed: int = Field(42, ge=0, lt=2**32, description="seed of every random choice")
-    deterministic: bool = Field(False, description="bit-for-bit repeatable on a GPU, and slower; a CPU always is")
+    deterministic: bool = Field(
+        False, description="bit-for-bit repeatable on a GPU, and slower; a CPU always is"
+    )
     compute: Literal["bf16", "fp16", "fp32", "fp8"] | None = Field(
         None, description="overrides model.torch_dtype and fp16/bf16 at once"
     )
@@ -128,9 +152,15 @@ class TrainingConfig(Section):
 class GrpoConfig(Section):
     """Group relative policy optimization (arXiv:2402.03300)."""
 
-    train_data: str | None = Field(None, description="data set of this method, instead of dataset.train")
-    val_data: str | None = Field(None, description="held-out rows of this method, instead of dataset.eval")
-    max_completion_length: int | None = Field(None, ge=1, description="tokens a completion may have")
+    train_data: str | None = Field(
+        None, description="data set of this method, instead of dataset.train"
+    )
+    val_data: str | None = Field(
+        None, description="held-out rows of this method, instead of dataset.eval"
+    )
+    max_completion_length: int | None = Field(
+        None, ge=1, description="tokens a completion may have"
+    )
     num_generations: int = Field(2, ge=2, description="completions a prompt")
     use_cache: bool = Field(True, description="key-value cache while generating")
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
@@ -147,20 +177,32 @@ class PathsConfig(Section):
     """Folders and programs on the machine that runs a stage."""
 
     data_dir: str = Field("data", description="where relative data files are looked for")
-    output_dir: str = Field("models", description="the folder store of `ftctl run`, unless storage.url is set")
+    output_dir: str = Field(
+        "models", description="the folder store of `ftctl run`, unless storage.url is set"
+    )
     llama_cpp_dir: str = Field("../llama.cpp", description="llama.cpp's sources, for its converter")
-    quantized_path: str = Field("build/bin/llama-quantize", description="quantizer below llama_cpp_dir")
-    final_weights_path: str | None = Field(None, description="folder to copy the published GGUF files to")
-    merged_model_path: str | None = Field(None, description="folder to keep the merged safetensors model in")
+    quantized_path: str = Field(
+        "build/bin/llama-quantize", description="quantizer below llama_cpp_dir"
+    )
+    final_weights_path: str | None = Field(
+        None, description="folder to copy the published GGUF files to"
+    )
+    merged_model_path: str | None = Field(
+        None, description="folder to keep the merged safetensors model in"
+    )
 
 
 class OtherConfig(Section):
     """Keys that older configs have in this section."""
 
-    cutoff_len: int | None = Field(None, ge=8, description="older spelling of training.max_seq_length")
+    cutoff_len: int | None = Field(
+        None, ge=8, description="older spelling of training.max_seq_length"
+    )
     hf_login: bool = Field(False, description="refuse to start without a hub token")
     hf_token: str | None = Field(
-        None, repr=False, description="reference to a token, ${oc.env:HF_TOKEN,null}; a literal is refused"
+        None,
+        repr=False,
+        description="reference to a token, ${oc.env:HF_TOKEN,null}; a literal is refused",
     )
 
 
@@ -168,8 +210,12 @@ class TestingConfig(Section):
     """Answers to held-out rows, before and after training and from each published file."""
 
     test: bool = Field(False, description="generate answers and score them")
-    test_dataset: str | None = Field(None, description="held-out rows to answer; null takes the evaluation split")
-    output_test_file: str | None = Field(None, description="write every answer to this JSON file too")
+    test_dataset: str | None = Field(
+        None, description="held-out rows to answer; null takes the evaluation split"
+    )
+    output_test_file: str | None = Field(
+        None, description="write every answer to this JSON file too"
+    )
     max_new_tokens: Positive = Field(256, description="tokens an answer may have")
     limit: int | None = Field(None, ge=1, description="answer only the first rows")
     batch_size: Positive = Field(16, description="answers generated at once")
@@ -178,15 +224,30 @@ class TestingConfig(Section):
 class DatasetConfig(Section):
     """The rows to learn from."""
 
-    train: str | list[str] | None = Field(None, description="files, globs, s3:// URLs, or sha256:DIGEST from the store")
+    train: str | list[str] | None = Field(
+        None, description="files, globs, s3:// URLs, or sha256:DIGEST from the store"
+    )
     eval: str | list[str] | None = Field(None, description="the same for held-out rows")
     format: Literal[
-        "auto", "actions", "messages", "instruction", "prompt_completion", "dialogue", "preference", "ranked"
+        "auto",
+        "actions",
+        "messages",
+        "instruction",
+        "prompt_completion",
+        "dialogue",
+        "preference",
+        "ranked",
     ] = Field("auto", description="row format; auto detects it")
-    eval_fraction: float = Field(0.0, ge=0, lt=1, description="share of training rows held out when eval is not set")
+    eval_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of training rows held out when eval is not set"
+    )
     max_bad: int = Field(0, ge=0, description="bad rows left out before the run is refused")
-    template: str = Field("actions", description="prompt layout: a name in conf/dataset/templates, or a .jinja file")
-    always_allowed_actions: list[str] = Field([], description="actions allowed in every row besides its own")
+    template: str = Field(
+        "actions", description="prompt layout: a name in conf/dataset/templates, or a .jinja file"
+    )
+    always_allowed_actions: list[str] = Field(
+        [], description="actions allowed in every row besides its own"
+    )
     assistant_only: bool = Field(True, description="loss on assistant tokens only")
     shuffle: bool = Field(True, description="new order of rows in every epoch, from the seed")
     limit: int | None = Field(None, ge=1, description="take only the first training rows")
@@ -205,7 +266,12 @@ class VerifyConfig(Section):
     """How a GGUF is proven before it is published."""
 
     tokens: int = Field(256, ge=16, description="held-out label tokens compared")
-    top: int = Field(64, ge=8, le=256, description="most likely tokens kept a position; the rest is one remainder")
+    top: int = Field(
+        64,
+        ge=8,
+        le=256,
+        description="most likely tokens kept a position; the rest is one remainder",
+    )
     thresholds: dict[str, Thresholds] = Field(default_factory=dict, description="limits by type")
 
 
@@ -214,86 +280,20 @@ class QuantizeConfig(Section):
 
     imatrix: bool = Field(False, description="importance matrix from the training rows")
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
-    merge_base: Literal["full", "nf4", "best"] = Field("full", description="weights that the adapter is added to")
+    merge_base: Literal["full", "nf4", "best"] = Field(
+        "full", description="weights that the adapter is added to"
+    )
     save_merged: bool = Field(False, description="publish the merged safetensors model too")
     split_gb: float | None = Field(None, gt=0, description="split a GGUF above this size, in GB")
     modelfile: bool = Field(True, description="write a Modelfile for Ollama")
 
 
-class ResourcesConfig(Section):
-    """What a stage's container asks for, as Kubernetes quantities."""
-
-    cpu: str = "4"
-    memory: str = "32Gi"
-    ephemeral_storage: str | None = Field(None, description="null: from the estimate")
-
-
-class StageResources(Section):
-    """Resources by stage."""
-
-    train: ResourcesConfig = Field(default_factory=ResourcesConfig)
-    convert: ResourcesConfig = Field(default_factory=ResourcesConfig)
-
-
-class CacheConfig(Section):
-    """Where the base model is kept between runs."""
-
-    kind: Literal["none", "pvc", "hostPath"] = "none"
-    name: str | None = Field(None, description="claim name, or path on the node")
-
-
-class ClusterConfig(Section):
-    """A profile: where and on what a run's pods run. Never part of a run's identity."""
-
-    engine: Literal["auto", "job", "jobset"] = "auto"
-    namespace: str = "default"
-    queue: str | None = Field(None, description="Kueue local queue")
-    priority: str | None = Field(None, description="priority class")
-    gpus: int = Field(1, ge=0, description="GPUs a node")
-    nodes: Positive = 1
-    gpu_resource: str = "nvidia.com/gpu"
-    image_train: str | None = None
-    image_convert: str | None = None
-    resources: StageResources = Field(default_factory=StageResources)
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: list[dict[str, Any]] = Field(default_factory=list)
-    service_account: str | None = None
-    image_pull_secrets: list[str] = Field(default_factory=list)
-    cache: CacheConfig = Field(default_factory=CacheConfig)
-    env: dict[str, str] = Field(default_factory=dict)
-    ca_bundle: str | None = Field(None, description="file with certificates of a private authority")
-    proxy: str | None = None
-    hf_endpoint: str | None = Field(None, description="mirror of the model hub")
-    price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
-    ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
-
-
-class StorageConfig(Section):
-    """The store. Never part of a run's identity."""
-
-    url: str | None = Field(None, description="folder, or s3://bucket/prefix; null is paths.output_dir")
-    endpoint_url: str | None = Field(None, description="S3 server other than AWS")
-    region: str | None = None
-    profile: str | None = Field(None, description="profile of the AWS config files")
-    secret: str | None = Field(None, description="Kubernetes Secret with the keys")
-    sse: str | None = Field(None, description="server-side encryption: AES256, aws:kms, or aws:kms:KEY-ID")
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    ca_bundle: str | None = Field(None, description="file with certificates of a private authority")
-
-
-class TrackingConfig(Section):
-    """An experiment tracker. Never part of a run's identity."""
-
-    backend: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
-    project: str = "ftctl"
-    url: str | None = None
-    tags: list[str] = Field(default_factory=list)
-
-
 class Config(Section):
     """A whole configuration."""
 
-    name: str | None = Field(None, description="first part of the run id; null: model.new_model or the model's name")
+    name: str | None = Field(
+        None, description="first part of the run id; null: model.new_model or the model's name"
+    )
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     grpo: GrpoConfig = Field(default_factory=GrpoConfig)
@@ -315,6 +315,7 @@ class Config(Section):
                 if flag and self.model.torch_dtype not in (dtype, "float32"):
                     raise ValueError(
                         f"training.{'fp16' if dtype == 'float16' else 'bf16'}=true contradicts "
-                        f"model.torch_dtype={self.model.torch_dtype}; set them alike, or set training.compute"
+                        f"model.torch_dtype={self.model.torch_dtype}; "
+                        "set them alike, or set training.compute"
                     )
         return self

@@ -1,4 +1,4 @@
-"""What a run says of itself while it goes on: status.json, events.jsonl, metrics.jsonl and the index record."""
+"""What a run says of itself: status.json, events.jsonl, metrics.jsonl and its index record."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ def now() -> datetime:
 
 
 class Stored(BaseModel):
-    """What we wrote is read with unknown fields ignored, so that an older version reads a newer run."""
+    """What we wrote is read with unknown fields ignored: an older version reads a newer run."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, ser_json_inf_nan="null")
 
 
 class Status(Stored):
-    """Where a run is. Written at least every 10 s; an old heartbeat means that nobody works on it."""
+    """Where a run is. Written every 10 s; an old heartbeat means that nobody works on it."""
 
     run_id: str
     stage: Stage
     state: State
-    phase: str = Field(description="what the stage is doing, in a few words: loading model, training, ...")
+    phase: str = Field(
+        description="what the stage is doing, in a few words: loading model, training, ..."
+    )
     step: int = Field(0, description="optimizer steps done")
     total_steps: int = 0
-    loss: float | None = Field(None, description="training loss of the last logged step, nats a label token")
+    loss: float | None = Field(
+        None, description="training loss of the last logged step, nats a label token"
+    )
     real_tokens_per_s: float | None = Field(None, description="tokens without padding, a second")
     eta_s: float | None = Field(None, description="seconds until the training steps are done")
     heartbeat: datetime
@@ -58,10 +62,14 @@ class Metrics(Stored):
     loss: float | None = None
     lr: float | None = None
     grad_norm: float | None = None
-    real_tokens: int | None = Field(None, description="tokens without padding since the start of the run")
+    real_tokens: int | None = Field(
+        None, description="tokens without padding since the start of the run"
+    )
     real_tokens_per_s: float | None = None
     step_s: float | None = Field(None, description="mean seconds a step since the last line")
-    peak_memory_gib: float | None = Field(None, description="of the GPU (reserved), or of the process on a CPU")
+    peak_memory_gib: float | None = Field(
+        None, description="of the GPU (reserved), or of the process on a CPU"
+    )
     eval_loss: float | None = None
 
 

@@ -23,10 +23,14 @@ class OutputVerification(Stored):
     qtype: str
     file: str
     tokens: int = Field(description="reference positions compared")
-    mean_kl: float = Field(description="mean KL(tuned || gguf), nats a token, over the top tokens and the remainder")
+    mean_kl: float = Field(
+        description="mean KL(tuned || gguf), nats a token, over the top tokens and the remainder"
+    )
     p99_kl: float
     top1_agreement: float = Field(description="share of positions with the same most likely token")
-    perplexity_ratio: float = Field(description="perplexity of the gguf over that of the tuned model")
+    perplexity_ratio: float = Field(
+        description="perplexity of the gguf over that of the tuned model"
+    )
     checks: list[Check]
     sample_tuned: str = ""
     sample_gguf: str = ""
@@ -37,10 +41,16 @@ class OutputVerification(Stored):
 
 
 class Verification(Stored):
-    """verify.json. `passed` is false when any check of any output missed, and then nothing was published."""
+    """verify.json. `passed` is false when any check missed, and then nothing was published."""
 
     passed: bool
-    base_kl: float | None = Field(None, description="mean KL(tuned || base): how much the fine-tune changed")
-    adapter_shows: str = Field("", description="what the comparison with the base says, in a sentence")
+    base_kl: float | None = Field(
+        None, description="mean KL(tuned || base): how much the fine-tune changed"
+    )
+    adapter_shows: str = Field(
+        "", description="what the comparison with the base says, in a sentence"
+    )
     outputs: list[OutputVerification] = Field(default_factory=list)
-    checks: list[Check] = Field(default_factory=list, description="checks of the model as a whole: tokens, template")
+    checks: list[Check] = Field(
+        default_factory=list, description="checks of the model as a whole: tokens, template"
+    )

@@ -1,4 +1,4 @@
-"""A training row in the one form that everything after the readers knows. Canonical JSONL holds one a line."""
+"""A row in the one form that everything after the readers knows; canonical JSONL, one a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a store can do. A folder and S3 do it alike; tests/integration/test_store_contract.py holds them to it."""
+"""What a store can do. A folder and S3 do it alike; one contract test holds both to it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class NotFoundError(StorageError):
 
 
 class ConflictError(StorageError):
-    """A conditional write lost: the object exists, or is no longer the one that was read."""
+    """A conditional write lost: the object exists, or is not the one that was read."""
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as a listing shows it. `key` is below the store's own prefix; `size` is in bytes."""
+    """An object as a listing shows it. `key` is below the store's prefix; `size` is in bytes."""
 
     key: str
     size: int
@@ -36,8 +36,8 @@ class Store(Protocol):
     """
     Objects by key, written whole or not at all.
 
-    Keys are relative, `/`-separated, without `.` or `..`. Every method raises StorageError with the
-    URL concerned and what to do: wrong keys, no such bucket, no permission, disk full, not writable.
+    Keys are relative, `/`-separated, without `.` or `..`. Every method raises StorageError with
+    the URL concerned and what to do: wrong keys, no such bucket, no permission, disk full.
     Passing trouble (timeouts, 5xx, throttling) is retried with backoff before it is raised.
     """
 
@@ -52,8 +52,10 @@ class Store(Protocol):
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start`, fewer at the end. Raises NotFoundError."""
 
-    def write(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
-        """Write an object whole and return its etag. Raises ConflictError when the condition fails."""
+    def write(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        """Write an object whole; return its etag. Raises ConflictError if the condition fails."""
 
     def stat(self, key: str) -> ObjectInfo | None:
         """Describe an object, or return None."""
@@ -65,7 +67,7 @@ class Store(Protocol):
         """Remove an object; one that is not there is no error."""
 
     def upload(self, path: Path, key: str, *, progress: Progress | None = None) -> str:
-        """Copy a file in, in parallel parts when large, checksummed on the way; return its sha256 (hex)."""
+        """Copy a file in, checksummed, large ones in parallel parts; return its sha256 (hex)."""
 
     def download(
         self, key: str, path: Path, *, sha256: str | None = None, progress: Progress | None = None
