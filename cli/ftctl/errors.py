@@ -84,3 +84,9 @@ class InterruptedRunError(FtctlError):
     """The user pressed Ctrl-C; what was done is kept."""
 
     exit_code = 130
+
+
+def by_exit_code(code: int) -> type[FtctlError]:
+    """The class of the error that another process ended with; unknown codes mean a failed run."""
+    classes = (ConfigError, ManifestError, StorageError, ClusterError, VerificationError)
+    return next((cls for cls in classes if cls.exit_code == code), RunFailedError)

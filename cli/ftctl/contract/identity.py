@@ -14,7 +14,7 @@ PIPELINE = 1
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.
 _OUTSIDE: dict[str, tuple[str, ...]] = {
-    "model": ("model_name", "revision", "dataset_name", "new_model", "outfile"),
+    "model": ("model_name", "revision", "dataset_name", "new_model"),
     "training": ("logging_steps", "save_total_limit", "gradient_checkpointing"),
     "grpo": ("train_data", "val_data"),
     "dataset": ("train", "eval", "format", "eval_fraction", "max_bad", "limit"),
@@ -25,7 +25,7 @@ _OUTSIDE: dict[str, tuple[str, ...]] = {
 def deciding(
     config: Config,
     *,
-    model: str,
+    model: str | None,
     revision: str,
     data_digest: str,
     template: str,
@@ -35,8 +35,7 @@ def deciding(
     Everything that decides a run's result, as plain JSON values.
 
     Args:
-        model: what was asked for, as `model.model_name`; a local model's path is left out, its
-            content is in `revision`.
+        model: hub id; None for a local model, which is known by its content alone.
         revision: hub commit, or sha256 of a local model's files.
         data_digest: digest of the data set.
         template: text of the prompt layout.

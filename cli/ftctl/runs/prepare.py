@@ -1,0 +1,102 @@
+"""From a checked config to a run: model pinned, data read and digested, identity known."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftctl.contract.identity import content_hash, deciding
+from ftctl.contract.names import run_id, run_name
+from ftctl.contract.runfile import ModelSource, RunFile
+from ftctl.contract.spec import Config
+from ftctl.data.dataset import Dataset, load_dataset
+from ftctl.data.digest import dataset_record
+from ftctl.data.templates import load_template
+from ftctl.errors import ConfigError
+from ftctl.runs.model import resolve_model
+from ftctl.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run and the rows it was made from, which the store may not have yet."""
+
+    run: RunFile
+    dataset: Dataset
+
+
+def prepare(
+    config: Config, *, store: Store, base_dir: Path, template_dir: Path, new: bool = False
+) -> Prepared:
+    """
+    Resolve everything a run depends on. Nothing is written.
+
+    Args:
+        config: composed and checked.
+        store: where the run will live; a data set given by digest is read from it.
+        base_dir: folder that relative data files are looked for in.
+        template_dir: folder of the named prompt layouts.
+        new: add a nonce, so that the same inputs make another run.
+    Raises:
+        ConfigError, DataError, StorageError: something a run needs is missing or wrong.
+    """
+    dataset = load_dataset(config, base_dir=base_dir, store=store)
+    model = resolve_model(config.model.model_name, config.model.revision)
+    record = dataset_record(dataset)
+    template = load_template(config.dataset.template, template_dir)
+    nonce = secrets.token_hex(8) if new else None
+    inputs = deciding(
+        config,
+        model=model.name if model.kind == "hub" else None,
+        revision=model.revision,
+        data_digest=record.digest,
+        template=template,
+        nonce=nonce,
+    )
+    digest = content_hash(inputs)
+    name = _name(config, model)
+    run = RunFile(
+        run_id=run_id(name, digest),
+        content_hash=digest,
+        nonce=nonce,
+        model=model,
+        data=record,
+        template=template,
+        config=_portable(config, name, store, base_dir),
+    )
+    return Prepared(run, dataset)
+
+
+def _name(config: Config, model: ModelSource) -> str:
+    asked = config.name or config.model.new_model
+    return run_name(asked or Path(model.name.split("/")[-1]).stem)
+
+
+def _portable(config: Config, name: str, store: Store, base_dir: Path) -> Config:
+    """What stays true in another folder or process: absolute paths, no reference to a secret."""
+    paths = config.paths.model_copy(
+        update={
+            key: str((base_dir / Path(value).expanduser()).resolve())
+            for key in ("llama_cpp_dir", "final_weights_path", "merged_model_path")
+            if (value := getattr(config.paths, key)) is not None
+        }
+    )
+    return config.model_copy(
+        update={
+            "name": name,
+            "paths": paths,
+            "other": config.other.model_copy(update={"hf_token": None}),
+            "storage": config.storage.model_copy(update={"url": store.url}),
+        }
+    )
+
+
+def require_hub_token(config: Config, token: str | None) -> None:
+    """Refuse to start without a token where `other.hf_login` asks for one. Raises ConfigError."""
+    if config.other.hf_login and not token:
+        raise ConfigError(
+            "other.hf_login is true, but there is no hub token",
+            where="HF_TOKEN",
+            hint="Set the environment variable HF_TOKEN, or other.hf_login=false.",
+        )

@@ -1,0 +1,68 @@
+"""The stored form of a run's config.yaml."""
+
+from __future__ import annotations
+
+from ftctl.contract.layout import RunLayout
+from ftctl.contract.runfile import RunFile
+from ftctl.contract.status import now
+from ftctl.errors import StorageError
+from ftctl.storage.base import NotFoundError, Store
+
+
+def to_yaml(run: RunFile) -> str:
+    """The run as the YAML text a stage starts from."""
+    import yaml
+
+    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str | bytes, *, where: str) -> RunFile:
+    """
+    Read a run back.
+
+    Raises:
+        StorageError: the text is not a run of a version this program knows.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    try:
+        return RunFile.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        raise StorageError(
+            f"this is not the config of a run: {str(error).splitlines()[0]}",
+            where=where,
+            hint="It may have been written by a newer ftctl, or changed by hand.",
+        ) from error
+
+
+def read_run(store: Store, run_id: str) -> RunFile:
+    """Read a run from the store. Raises NotFoundError when there is no such run."""
+    key = RunLayout(run_id).config
+    return from_yaml(store.read(key), where=f"{store.url}/{key}")
+
+
+def register(store: Store, run: RunFile) -> RunFile:
+    """
+    Put a run into the store, or find it there; the time it was first seen is kept.
+
+    Operational settings (storage, paths, cluster) of the newer file win: they are outside the
+    identity, so the same run may be continued elsewhere.
+
+    Raises:
+        StorageError: another run has the same 12 hex digits.
+    """
+    key = RunLayout(run.run_id).config
+    try:
+        known = read_run(store, run.run_id)
+    except NotFoundError:
+        known = run.model_copy(update={"created": now()})
+    if known.content_hash != run.content_hash:
+        raise StorageError(
+            f"another run of this id has hash {known.content_hash}, this one {run.content_hash}",
+            where=f"{store.url}/{key}",
+            hint="Give this one another name: name=...",
+        )
+    registered = run.model_copy(update={"created": known.created or now()})
+    store.write(key, to_yaml(registered).encode())
+    return registered
