@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from ftctl.data.problems import listing
 from ftctl.errors import DataError
 from ftctl_trainer.data.chat import IGNORED, ChatFormat, Encoded
 from ftctl_trainer.data.template import PromptTemplate, conversation
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -62,6 +65,7 @@ def tokenize_rows(
         ConfigError: the tokenizer has no chat template, or one that cannot mask the assistant.
     """
     chat = ChatFormat(tokenizer, assistant_only=assistant_only)
+    _warn_of_special_text(examples, tokenizer)
     rows = TokenizedRows()
     refused: list[str] = []
     too_long: list[tuple[str, int]] = []
@@ -84,6 +88,18 @@ def _add(rows: TokenizedRows, row_id: str, encoded: Encoded, max_length: int) ->
     rows.labels.append(encoded.labels[:max_length])
     rows.truncated += len(encoded.input_ids) > max_length
     rows.cut_labels += sum(label != IGNORED for label in encoded.labels[max_length:])
+
+
+def _warn_of_special_text(examples: Sequence[Example], tokenizer: Any) -> None:
+    # apply_chat_template reads such text as the token itself, which can end a turn in its middle.
+    tokens = sorted(set(tokenizer.all_special_tokens))
+    found = [(row.id, token) for row in examples for token in tokens if token in row.canonical()]
+    if found:
+        _log.warning(
+            "%d rows hold text that is a special token of the model, the first: %s has %s",
+            len({row_id for row_id, _ in found}),
+            *found[0],
+        )
 
 
 def _predicted(labels: Sequence[int]) -> int:
