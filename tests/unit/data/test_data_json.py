@@ -148,7 +148,7 @@ def test_bad_lines_of_jsonl_are_problems_and_the_others_rows() -> None:
     assert [(problem.place.number, problem.reason) for problem in file.problems] == [
         (2, "the JSON stops in the middle, at column 7: a row must stand in one line"),
         (3, "no JSON at column 6: expecting ':' delimiter"),
-        (4, "invalid UTF-8: byte 0xff at offset 32"),
+        (4, "invalid UTF-8: byte 0xff at offset 31"),
         (6, "the JSON stops in the middle, at column 7: the file seems cut"),
     ]
 
