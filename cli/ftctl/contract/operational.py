@@ -92,7 +92,7 @@ class StorageConfig(Section):
         None, description="folder, or s3://bucket/prefix; null is paths.output_dir"
     )
     endpoint_url: str | None = Field(None, description="S3 server other than AWS")
-    region: str | None = None
+    region: str | None = Field(None, description="AWS region, where the server asks for one")
     profile: str | None = Field(None, description="profile of the AWS config files")
     secret: str | None = Field(None, description="Kubernetes Secret with the keys")
     sse: str | None = Field(
