@@ -1,0 +1,95 @@
+"""The report: one HTML file that needs no network, no script, and no other file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ftctl.report import figures
+from ftctl.report.curve import describe, loss_curve
+from ftctl.report.record import RunRecord
+from ftctl.report.samples import judged_samples
+from ftctl.report.settings import changed_settings, config_text
+from ftctl.report.table import OutcomeRow, outcome_notes, outcome_rows, script_names
+from ftctl.report.timeline import timeline
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+# Older than this, a heartbeat means that nobody works on the run: it is written every 10 s.
+STALE_S = 60
+
+
+def render_report(record: RunRecord) -> str:
+    """
+    Render the report of a run. Pure: equal records give equal pages.
+
+    Whatever came from data, models or users is escaped; a part that is missing is said to be.
+    """
+    return _template().render(**_context(record))
+
+
+def abandoned(record: RunRecord) -> bool:
+    """Whether the run says it is running while its heartbeat is old: nobody works on it."""
+    if record.state != "running" or record.status is None:
+        return False
+    return record.collected - record.status.heartbeat > timedelta(seconds=STALE_S)
+
+
+@cache
+def _template() -> Template:
+    # 40 ms that most commands do without.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("ftctl.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "number", "size", "duration", "moment", "clock"):
+        environment.filters[name] = getattr(figures, name)
+    return environment.get_template("report.html.j2")
+
+
+def _context(record: RunRecord) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    rows = outcome_rows(record.evaluation, record.verification)
+    curve = loss_curve(record.metrics, record.resumed_steps)
+    config = record.run.config if record.run else None
+    return {
+        "record": record,
+        "abandoned": abandoned(record),
+        "rows": rows,
+        "scripts": script_names(rows),
+        "notes": outcome_notes(record.evaluation, record.verification),
+        "headline": _headline(rows),
+        # The one piece of markup made elsewhere: numbers and fixed words, nothing from data.
+        "curve": Markup(curve) if curve else None,
+        "curve_text": describe(record.metrics),
+        "samples": judged_samples(record.evaluation),
+        "settings": changed_settings(config) if config else [],
+        "config_text": config_text(config) if config else None,
+        "timeline": timeline(record.events),
+    }
+
+
+def _headline(rows: list[OutcomeRow]) -> str | None:
+    """The outcome in a sentence, by the measure that the rows have."""
+    found = {row.name: row for row in rows if not row.baseline}
+    before, after = found.get("before"), found.get("after")
+    if not before or not after:
+        return None
+    quantized = [row for row in found.values() if row.name not in ("before", "after")]
+    if after.right_action is not None:
+        start, end = figures.percent(before.right_action), figures.percent(after.right_action)
+        tail = [f"{figures.percent(row.right_action)} as {row.name}" for row in quantized]
+        return f"Right action: {start} before, {', '.join([f'{end} after', *tail])}."
+    if after.perplexity is not None:
+        start, end = figures.number(before.perplexity), figures.number(after.perplexity)
+        tail = [f"{figures.number(row.perplexity)} as {row.name}" for row in quantized]
+        return f"Perplexity: {start} before, {', '.join([f'{end} after', *tail])}."
+    return None
