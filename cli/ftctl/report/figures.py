@@ -27,6 +27,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - magnitude)}f}"
 
 
+def limit(value: float | None) -> str:
+    """A value somebody chose, as they wrote it: 0.1, 1.05."""
+    return NOTHING if value is None else f"{value:g}"
+
+
 def size(count: int | None) -> str:
     """Bytes in the nearest decimal unit, as in `101.4 MB`."""
     if count is None:

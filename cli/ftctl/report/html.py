@@ -49,7 +49,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("percent", "number", "size", "duration", "moment", "clock"):
+    for name in ("percent", "number", "limit", "size", "duration", "moment", "clock"):
         environment.filters[name] = getattr(figures, name)
     return environment.get_template("report.html.j2")
 
@@ -85,11 +85,13 @@ def _headline(rows: list[OutcomeRow]) -> str | None:
         return None
     quantized = [row for row in found.values() if row.name not in ("before", "after")]
     if after.right_action is not None:
-        start, end = figures.percent(before.right_action), figures.percent(after.right_action)
-        tail = [f"{figures.percent(row.right_action)} as {row.name}" for row in quantized]
-        return f"Right action: {start} before, {', '.join([f'{end} after', *tail])}."
-    if after.perplexity is not None:
-        start, end = figures.number(before.perplexity), figures.number(after.perplexity)
-        tail = [f"{figures.number(row.perplexity)} as {row.name}" for row in quantized]
-        return f"Perplexity: {start} before, {', '.join([f'{end} after', *tail])}."
-    return None
+        measure, start, end = "Right action", before.right_action, after.right_action
+        write, values = figures.percent, {row.name: row.right_action for row in quantized}
+    elif after.perplexity is not None:
+        measure, start, end = "Perplexity", before.perplexity, after.perplexity
+        write, values = figures.number, {row.name: row.perplexity for row in quantized}
+    else:
+        return None
+    parts = [f"{write(start)} before", f"{write(end)} after"]
+    parts += [f"{write(value)} as {name}" for name, value in values.items() if value is not None]
+    return f"{measure}: {', '.join(parts)}."
