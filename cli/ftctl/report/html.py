@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,6 @@ from ftctl.report.timeline import timeline
 if TYPE_CHECKING:
     from jinja2 import Template
 
-# Older than this, a heartbeat means that nobody works on the run: it is written every 10 s.
-STALE_S = 60
-
 
 def render_report(record: RunRecord) -> str:
     """
@@ -28,13 +25,6 @@ def render_report(record: RunRecord) -> str:
     Whatever came from data, models or users is escaped; a part that is missing is said to be.
     """
     return _template().render(**_context(record))
-
-
-def abandoned(record: RunRecord) -> bool:
-    """Whether the run says it is running while its heartbeat is old: nobody works on it."""
-    if record.state != "running" or record.status is None:
-        return False
-    return record.collected - record.status.heartbeat > timedelta(seconds=STALE_S)
 
 
 @cache
@@ -62,7 +52,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
     config = record.run.config if record.run else None
     return {
         "record": record,
-        "abandoned": abandoned(record),
+        "abandoned": record.abandoned,
         "rows": rows,
         "scripts": script_names(rows),
         "notes": outcome_notes(record.evaluation, record.verification),
@@ -84,6 +74,7 @@ def _headline(rows: list[OutcomeRow]) -> str | None:
     if not before or not after:
         return None
     quantized = [row for row in found.values() if row.name not in ("before", "after")]
+    write: Callable[[float | None], str]
     if after.right_action is not None:
         measure, start, end = "Right action", before.right_action, after.right_action
         write, values = figures.percent, {row.name: row.right_action for row in quantized}

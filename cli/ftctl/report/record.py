@@ -11,6 +11,9 @@ from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Event, Metrics, State, Status
 from ftctl.contract.verification import Verification
 
+# Older than this, a heartbeat means that nobody works on the run: it is written every 10 s.
+STALE_S = 60
+
 
 @dataclass(frozen=True)
 class PublishedFile:
@@ -64,6 +67,19 @@ class RunRecord:
         if self.manifest and self.verification and self.verification.passed:
             return "succeeded"
         return self.status.state if self.status else "pending"
+
+    @property
+    def heartbeat_age_s(self) -> float | None:
+        """Seconds from the last heartbeat until the record was collected."""
+        if self.status is None:
+            return None
+        return max(0.0, (self.collected - self.status.heartbeat).total_seconds())
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the run says that it is running and yet nobody works on it."""
+        age_s = self.heartbeat_age_s
+        return self.state == "running" and age_s is not None and age_s > STALE_S
 
     @property
     def elapsed_s(self) -> float | None:

@@ -82,12 +82,12 @@ def outcome_notes(evaluation: Evaluation | None, verification: Verification | No
     return notes
 
 
-def align(cells: list[list[str]]) -> list[str]:
-    """Lines of a table: the first column to the left, numbers to the right, two blanks between."""
+def align(cells: list[list[str]], *, left: int = 1) -> list[str]:
+    """Lines of a table: the first `left` columns to the left, numbers to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
+            cell.ljust(width) if index < left else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in cells
