@@ -35,6 +35,23 @@ def status_text(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
+def status_line(record: RunRecord) -> str:
+    """The same in one line that changes only when the run moves on."""
+    status = record.status
+    if status is None:
+        return f"{record.state}: no stage has started yet"
+    parts = [f"{_state(record)}: {status.stage}, {status.phase}"]
+    if status.total_steps:
+        parts.append(f"step {status.step} of {status.total_steps}")
+    if status.loss is not None:
+        parts.append(f"loss {number(status.loss)}")
+    if record.state == "running" and status.eta_s:
+        parts.append(f"{duration(status.eta_s)} left")
+    if status.error:
+        parts.append(status.error)
+    return ", ".join(parts)
+
+
 def status_json(record: RunRecord) -> dict[str, Any]:
     """The same as plain values: status.json, the state by the markers, and the last events."""
     status = record.status.model_dump(mode="json") if record.status else {"run_id": record.run_id}
