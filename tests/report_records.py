@@ -234,6 +234,6 @@ def record() -> RunRecord:
         evaluation=evaluation(),
         verification=verification(),
         manifest=manifest(),
-        gguf=(PublishedFile("smollm2-home-q4_1.gguf", 98_212_416),),
+        gguf=(PublishedFile("smollm2-home-q4_1.gguf", 982),),
         tombstones=Tombstones(success=True),
     )

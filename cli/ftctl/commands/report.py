@@ -43,7 +43,8 @@ def report(
     """
     if as_json and output == _STDOUT:
         raise UsageError(
-            "--json and -o - both want stdout", hint="Write the page to a file, or leave out --json."
+            "--json and -o - both want stdout",
+            hint="Write the page to a file, or leave out --json.",
         )
     from ftctl.report.collect import collect
     from ftctl.report.html import render_report

@@ -38,6 +38,7 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     for name in ("percent", "number", "limit", "size", "duration", "moment", "clock"):
         environment.filters[name] = getattr(figures, name)
