@@ -49,10 +49,11 @@ class Composition:
         from hydra import compose
         from omegaconf import OmegaConf
 
-        with self._hydra(lambda: self.sources):
+        with self._hydra():
             composed = compose(_PRIMARY, overrides=list(self._overrides.lines))
-            token = self._take_token(composed)
-            self._refuse_secrets(composed)
+        token = self._take_token(composed)
+        self._refuse_secrets(composed)
+        with as_config_errors(self.tree, lambda: self.sources):
             values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         assert isinstance(values, dict)
         if token is not None:
@@ -65,7 +66,7 @@ class Composition:
         from hydra.core.global_hydra import GlobalHydra
         from hydra.types import RunMode
 
-        with self._hydra(lambda: Sources(self._overrides.layers)):
+        with self._hydra():
             loader = GlobalHydra.instance().config_loader()
             found = loader.compute_defaults_list(_PRIMARY, list(self._overrides.lines), RunMode.RUN)
         layers = [
@@ -116,7 +117,7 @@ class Composition:
             raise as_error(problems)
 
     @contextmanager
-    def _hydra(self, sources: Any) -> Iterator[None]:
+    def _hydra(self) -> Iterator[None]:
         """Hydra, set up with our folders and the two configurations made here."""
         from hydra import initialize_config_dir
         from hydra.core.config_store import ConfigStore
@@ -124,7 +125,7 @@ class Composition:
         first, *others = self.tree.folders
         made = primary(_BASE, self._ours, self._theirs, self._overrides.chosen, main=self.tree.main)
         made["hydra"] = {"searchpath": [f"file://{folder}" for folder in others]}
-        with as_config_errors(self.tree, sources):
+        with as_config_errors(self.tree, lambda: Sources(self._overrides.layers)):
             store = ConfigStore.instance()
             base = {**Config().model_dump(mode="json"), **content(self._ours)}
             store.store(name=_BASE, node=base, provider="ftctl")

@@ -35,12 +35,17 @@ def as_config_errors(tree: Tree, sources: Callable[[], Sources]) -> Iterator[Non
         raise _missing_config(error, tree) from error
     except OmegaConfBaseException as error:
         raise _value_error(error, sources) from error
-    except (HydraException, ValueError, OSError) as error:
-        _blame_a_file(tree)
+    except HydraException as error:
         cause = error.__cause__
         if isinstance(cause, OmegaConfBaseException):
             raise _value_error(cause, sources) from error
-        raise ConfigError(redact(_one_line(str(error)))) from error
+        raise _file_error(error, tree) from error
+    except UnicodeDecodeError as error:
+        for path in _files(tree):
+            read_yaml(path)
+        raise ConfigError("a configuration file is not UTF-8 text") from error
+    except (ValueError, OSError) as error:
+        raise _file_error(error, tree) from error
 
 
 def _missing_config(error: Exception, tree: Tree) -> ConfigError:
@@ -48,24 +53,33 @@ def _missing_config(error: Exception, tree: Tree) -> ConfigError:
     wanted = str(getattr(error, "missing_cfg_file", None) or "")
     group, _, choice = wanted.rpartition("/")
     groups = tree.groups()
-    found = re.match(r"In '([^']+)'", str(error))
-    file = tree.file(found[1]) if found else tree.main
-    where = shown_path(file) if file else None
-    if not group or group not in groups:
-        close = nearest(group or choice, groups)
-        hint = f"Did you mean {close}? " if close else ""
-        return ConfigError(
-            f"its defaults list names {wanted}, and there is no group {group or choice}",
-            where=where,
-            hint=f"{hint}Groups: {', '.join(groups)}.",
+    file = next((path for path in _files(tree) if _names(path, group, choice)), None)
+    if group in groups:
+        what, noun, name, known = (
+            f"group {group} has no choice {choice!r}",
+            "Choices",
+            choice,
+            list(groups[group]),
         )
-    close = nearest(choice, groups[group])
-    hint = f"Did you mean {close}? " if close else ""
+    else:
+        name, known = group or choice, list(groups)
+        what, noun = f"there is no group {name}", "Groups"
+    close = nearest(name, known)
     return ConfigError(
-        f"its defaults list names {wanted}, and group {group} has no choice {choice!r}",
-        where=where,
-        hint=f"{hint}Choices: {', '.join(groups[group])}.",
+        f"the defaults list names {wanted}, and {what}",
+        where=shown_path(file) if file else None,
+        hint=(f"Did you mean {close}? " if close else "") + f"{noun}: {', '.join(known)}.",
     )
+
+
+def _names(path: Path, group: str, choice: str) -> bool:
+    """Whether the defaults list of a file names this choice."""
+    defaults = read_yaml(path).get("defaults")
+    for entry in defaults if isinstance(defaults, list) else []:
+        for key, value in entry.items() if isinstance(entry, dict) else [(group, entry)]:
+            if str(key).split()[-1].strip("/") == group and value == choice:
+                return True
+    return False
 
 
 def _value_error(error: Exception, sources: Callable[[], Sources]) -> ConfigError:
@@ -77,21 +91,35 @@ def _value_error(error: Exception, sources: Callable[[], Sources]) -> ConfigErro
         return ConfigError(
             f"{key} has no value", where=origin, hint=f"Set it: {key}=VALUE on the command line."
         )
-    message = redact(_one_line(str(getattr(error, "msg", None) or error)))
+    message = redact(str(getattr(error, "msg", None) or error).splitlines()[0])
+    variable = re.search(r"Environment variable '(\w+)' not found", message)
+    if variable:
+        return ConfigError(
+            f"{key} needs the environment variable {variable[1]}, which is not set",
+            where=origin,
+            hint=f"Export {variable[1]}, or set the key: {key}=VALUE.",
+        )
     if isinstance(error, InterpolationResolutionError):
         return ConfigError(
             f"{key} cannot be filled in: {message}",
             where=origin,
-            hint="Set what `${...}` names, or give a default: ${oc.env:NAME,default}.",
+            hint="Set what `${...}` names.",
         )
     return ConfigError(f"{key}: {message}" if key else message, where=origin)
 
 
-def _blame_a_file(tree: Tree) -> None:
-    """Raise the exact error of the first file that cannot be read, if there is one."""
-    files = [path for choices in tree.groups().values() for path in choices.values()]
-    for path in [*([tree.main] if tree.main else []), *files]:
+def _file_error(error: Exception, tree: Tree) -> ConfigError:
+    """What Hydra says of a file; what we find wrong with it comes first."""
+    named = re.search(r"in '([^']+)'", str(error), re.IGNORECASE)
+    path = tree.file(named[1]) if named else None
+    if path:
         read_yaml(path)
+    return ConfigError(redact(_one_line(str(error))), where=shown_path(path) if path else None)
+
+
+def _files(tree: Tree) -> list[Path]:
+    choices = [path for files in tree.groups().values() for path in files.values()]
+    return [*([tree.main] if tree.main else []), *choices]
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftctl.config import legacy, schema
 from ftctl.config.nearest import nearest, nearest_key
 from ftctl.config.problems import Problem, as_error
-from ftctl.config.secret import redact
+from ftctl.config.secret import redact, redact_override
 from ftctl.config.sources import Layer, nested
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ def read_overrides(texts: Sequence[str], groups: Choices, *, rank: int) -> Overr
 
 def shown_override(text: str) -> str:
     """An override as messages name it, with no secret in it."""
-    return f"override {redact(text)}"
+    return f"override {redact_override(text)}"
 
 
 def _parsed(texts: Sequence[str], problems: list[Problem]) -> Iterator[tuple[str, Override]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     parser = OverridesParser.create()
     for text in texts:
         try:
             yield text, parser.parse_override(text)
-        except OverrideParseException:
+        except HydraException:
             problems.append(_unreadable(text))
 
 

@@ -138,4 +138,4 @@ def _limits(node: dict[str, Any]) -> str:
     ]
     if node.get("minLength"):
         limits.append("not empty")
-    return f" {' and '.join(limits)}" if limits else ""
+    return f", {' and '.join(limits)}" if limits else ""

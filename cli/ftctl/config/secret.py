@@ -16,27 +16,32 @@ TOKEN_VARIABLE = "HF_TOKEN"
 _FROM_ENV = re.compile(r"\$\{oc\.env:\s*(?P<name>\w+)\s*(,\s*(null|''|\"\")\s*)?\}")
 _FROM_SECRET = re.compile(r"secret:[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[\w.-]+")
 _ANY_ENV = re.compile(r"\$\{\s*oc\.env:\s*(\w+)")
-_SECRET_NAME = re.compile(r"token|secret|password|passwd|api_?key|access_?key|credential", re.I)
-_TOKEN_TEXT = re.compile(r"\b(hf|sk|ghp|gho|glpat|xoxb)[_-][A-Za-z0-9_-]{3,}|\bAKIA[A-Z0-9]{12,}")
-_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
-_ASSIGNED = re.compile(
-    r"(?P<key>[\w.]*(?:token|secret|password|passwd|api_?key|access_?key)[\w.]*\s*[=:]\s*)(?P<value>.+)",
-    re.I | re.S,
+# `tokens` are counted, not kept secret.
+_SECRET_NAME = re.compile(
+    r"token(?!s|i)|secret|password|passwd|api_?key|access_?key|credential", re.IGNORECASE
 )
+# Keys that name a Kubernetes Secret, and hold none.
+_NAMES_OF_SECRETS = ("storage.secret", "cluster.image_pull_secrets")
+# Tokens of the model hub and others by their prefix; a folder named `hf_something/` is none.
+_TOKEN_TEXT = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{8,}+(?![/.])|(?:sk-|ghp_|glpat-|xoxb-)[\w-]{16,}|AKIA[A-Z0-9]{12,})"
+)
+_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 HIDDEN = "***"
 
 
 def redact(text: str) -> str:
-    """`text` with everything that looks like a token, key or password replaced by `***`."""
-
-    def hide(match: re.Match[str]) -> str:
-        value = match["value"].strip()
-        if value in ("", "null", HIDDEN) or _is_reference(value):
-            return match[0]
-        return match["key"] + HIDDEN
-
-    text = _ASSIGNED.sub(hide, text)
+    """`text` with everything that has the form of a token or an address's password hidden."""
     return _URL_PASSWORD.sub(HIDDEN, _TOKEN_TEXT.sub(HIDDEN, text))
+
+
+def redact_override(text: str) -> str:
+    """The same for `key=value`; whatever a secret's key is given is hidden too."""
+    key, equals, value = text.partition("=")
+    plain = key.lstrip("+~") in _NAMES_OF_SECRETS or not _SECRET_NAME.search(key)
+    if plain or value in ("", "null") or _is_reference(value):
+        return redact(text)
+    return f"{key}{equals}{HIDDEN}"
 
 
 def token_reference(raw: object, *, where: str | None) -> str | None:
