@@ -23,6 +23,8 @@ def status_text(record: RunRecord) -> str:
         pairs.append(("stage", "no stage has started yet"))
     else:
         pairs += _progress(status)
+        if record.state == "running":
+            pairs.append(("left", duration(status.eta_s)))
         pairs.append(("heartbeat", _heartbeat(record, status)))
         if status.error:
             pairs.append(("error", status.error))
@@ -97,7 +99,6 @@ def _progress(status: Status) -> list[tuple[str, str]]:
         ("step", step),
         ("loss", number(status.loss)),
         ("speed", NOTHING if speed is None else f"{number(speed)} tokens/s"),
-        ("left", duration(status.eta_s)),
     ]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from tests import report_records as made
@@ -199,28 +201,54 @@ class TestStatus:
         )
 
     def test_watches_until_the_run_ends_and_prints_a_line_a_change(
-        self, run: Run, store: FolderStore
+        self, run: Run, store: FolderStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ended = made.status().model_dump_json().encode()
-        running = made.status().model_copy(
-            update={
-                "state": "running",
-                "stage": "train",
-                "phase": "training",
-                "step": 45,
-                "eta_s": 100.0,
-                "heartbeat": now(),
-            }
-        )
-        store.delete(LAYOUT.success)
-        store.delete(LAYOUT.manifest)
-        store.write(LAYOUT.status, running.model_dump_json().encode())
-        timer = Timer(0.5, store.write, (LAYOUT.status, ended))
-        timer.start()
+        put_running(store)
+        naps: list[float] = []
+
+        def nap(seconds: float) -> None:
+            """The clock, replaced: the run ends while the command sleeps for the second time."""
+            naps.append(seconds)
+            if len(naps) == 2:
+                store.write(LAYOUT.status, made.status().model_dump_json().encode())
+
+        monkeypatch.setattr("ftctl.commands.status.time.sleep", nap)
         done = run("status", "quick", "--watch")
-        timer.join()
-        assert (done.exit_code, done.stderr) == (0, "")
+        assert (done.exit_code, done.stderr, naps) == (0, "", [2.0, 2.0])
         assert done.stdout == (
             "running: train, training, step 45 of 90, loss 0.281, 1 min 40 s left\n"
             "succeeded: convert, published, step 90 of 90, loss 0.281\n"
         )
+
+    def test_draws_the_whole_status_on_a_terminal(self, store: FolderStore) -> None:
+        ours, theirs = os.openpty()
+        command = ["status", "quick", "--watch", f"storage.url={store.url}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ftctl.app", *command],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+            check=False,
+        )
+        os.close(theirs)
+        shown = os.read(ours, 65_536).decode()
+        os.close(ours)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "state      succeeded\r\nstage      convert: published\r\n" in shown
+
+
+def put_running(store: FolderStore) -> None:
+    """Take the run back to the middle of its training."""
+    running = made.status().model_copy(
+        update={
+            "state": "running",
+            "stage": "train",
+            "phase": "training",
+            "step": 45,
+            "eta_s": 100.0,
+            "heartbeat": now(),
+        }
+    )
+    store.delete(LAYOUT.success)
+    store.delete(LAYOUT.manifest)
+    store.write(LAYOUT.status, running.model_dump_json().encode())

@@ -6,7 +6,7 @@ from datetime import timedelta
 from tests import report_records as made
 
 from ftctl.contract.status import IndexRecord, Status
-from ftctl.report.progress import listing_text, status_json, status_text
+from ftctl.report.progress import listing_text, status_json, status_line, status_text
 from ftctl.report.record import RunRecord
 
 
@@ -72,6 +72,26 @@ def test_an_error_is_told() -> None:
     assert record.status
     failed = record.status.model_copy(update={"state": "failed", "error": "disk full"})
     assert "error      disk full\n" in status_text(replace(record, status=failed))
+
+
+def test_a_line_says_only_what_changes_when_the_run_moves_on() -> None:
+    record = running(4)
+    assert record.status
+    failed = record.status.model_copy(update={"state": "failed", "error": "disk full"})
+    early = record.status.model_copy(
+        update={"phase": "loading model", "total_steps": 0, "loss": None, "eta_s": None}
+    )
+    assert [
+        status_line(record),
+        status_line(replace(record, status=failed)),
+        status_line(replace(record, status=early)),
+        status_line(RunRecord(made.RUN_ID, made.START)),
+    ] == [
+        "running: train, training, step 45 of 90, loss 0.612, 1 min 40 s left",
+        "failed: train, training, step 45 of 90, loss 0.612, disk full",
+        "running: train, loading model",
+        "pending: no stage has started yet",
+    ]
 
 
 def test_json_has_the_status_the_liveness_and_the_last_events() -> None:
