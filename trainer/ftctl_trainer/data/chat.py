@@ -52,7 +52,8 @@ class ChatFormat:
                 hint="Use the instruct variant of the model, or add chat_template.jinja to its "
                 "folder.",
             ) from error
-        self._has_tags = _GENERATION_TAG.search(template) is not None
+        # Tags are found by character, and only fast tokenizers know which token has which.
+        self._has_tags = tokenizer.is_fast and _GENERATION_TAG.search(template) is not None
         self._special = frozenset(tokenizer.all_special_ids) | frozenset(
             token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special
         )
@@ -85,16 +86,23 @@ class ChatFormat:
         return str(self._apply(self._turns(messages), tokenize=False, add_generation_prompt=True))
 
     def _by_tags(self, turns: list[dict[str, str]]) -> Encoded:
-        out = self._apply(turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-        ids, mask = list(out["input_ids"]), list(out["assistant_masks"])
+        out = self._apply(
+            turns,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+            tokenizer_kwargs={"return_offsets_mapping": True},
+        )
+        ids, mask, spans = out["input_ids"], list(out["assistant_masks"]), out["offset_mapping"]
         if not any(mask):
             raise _no_mask("its generation tags mark nothing")
-        # Some templates close the tag before the token that ends the turn, which must be learned.
         for before, after in pairwise(range(len(ids))):
             if mask[before] and not mask[after] and ids[before] not in self._special:
-                mask[after] = int(ids[after] in self._special)
+                # transformers marks the first token alone of a last character that has several.
+                # Some templates close the tag before the token that ends the turn.
+                mask[after] = spans[before] == spans[after] or ids[after] in self._special
         labels = [token if kept else IGNORED for token, kept in zip(ids, mask, strict=True)]
-        return Encoded(ids, labels)
+        return Encoded(list(ids), labels)
 
     def _by_prefix(self, turns: list[dict[str, str]]) -> Encoded:
         ids = self._ids(turns)
@@ -120,12 +128,12 @@ class ChatFormat:
     def _is_blank(self, token_id: int) -> bool:
         return not str(self._tokenizer.decode([token_id])).strip()
 
-    def _ids(self, turns: list[dict[str, str]], **options: bool) -> list[int]:
+    def _ids(self, turns: list[dict[str, str]], **options: Any) -> list[int]:
         # Special tokens come from the template alone: no second BOS.
         out = self._apply(turns, tokenize=True, return_dict=True, **options)
         return [int(token) for token in out["input_ids"]]
 
-    def _apply(self, turns: list[dict[str, str]], **options: bool) -> Any:
+    def _apply(self, turns: list[dict[str, str]], **options: Any) -> Any:
         try:
             return self._tokenizer.apply_chat_template(turns, **options)
         except jinja2.TemplateError as error:
