@@ -13,3 +13,9 @@ def conf_dir() -> Path:
     if (checkout / "config.yaml").is_file():
         return checkout
     return _PACKAGE / "conf"
+
+
+def template_dirs(config_dir: Path | None = None) -> tuple[Path, ...]:
+    """Folders of the named prompt layouts: the user's own first, then ours."""
+    trees = [config_dir, conf_dir()] if config_dir else [conf_dir()]
+    return tuple(tree / "dataset" / "templates" for tree in trees)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
 from ftctl.storage.base import ConflictError, NotFoundError, Store
@@ -214,9 +215,7 @@ def _enter(gate: threading.Barrier) -> None:
     globals()["_gate"] = gate
 
 
-def _contend(
-    config: StorageConfig, name: int, turns: list[tuple[str, str | None]]
-) -> list[bool]:
+def _contend(config: StorageConfig, name: int, turns: list[tuple[str, str | None]]) -> list[bool]:
     store = open_store(config)
     store.stat("warm-up")
     won = []

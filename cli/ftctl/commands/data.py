@@ -129,10 +129,9 @@ def _config(what: Sequence[str] | None, config_dir: Path | None, name: str | Non
 
 def _check_layout(config: Config, config_dir: Path | None) -> None:
     from ftctl.data.templates import load_template
-    from ftctl.resources import conf_dir
+    from ftctl.resources import template_dirs
 
-    trees = [folder for folder in (config_dir, conf_dir()) if folder is not None]
-    load_template(config.dataset.template, *(tree / "dataset" / "templates" for tree in trees))
+    load_template(config.dataset.template, *template_dirs(config_dir))
 
 
 def _load(config: Config) -> Dataset:

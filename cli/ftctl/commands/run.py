@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftctl.commands.options import ConfigDir, ConfigName, Json, Overrides, Quiet
+from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
 
 if TYPE_CHECKING:
     from ftctl.contract.runfile import RunFile
@@ -24,12 +24,12 @@ def run(
     new: Annotated[
         bool, typer.Option("--new", help="Make another run of the same inputs.")
     ] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
     quiet: Quiet = False,
     config_dir: ConfigDir = None,
     config_name: ConfigName = None,
 ) -> None:
-    """Train, convert and prove a model on this machine.
+    """Fine-tune, export and verify on this machine.
 
     The run is named by its inputs: the same inputs again are the same run, and a run that is
     published is not repeated. Ctrl-C saves a checkpoint.
@@ -39,7 +39,7 @@ def run(
     from ftctl.config.compose import compose
     from ftctl.config.validate import refuse_unavailable
     from ftctl.data.digest import push_dataset
-    from ftctl.resources import conf_dir
+    from ftctl.resources import template_dirs
     from ftctl.runs.prepare import prepare, require_hub_token
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
@@ -53,7 +53,7 @@ def run(
         config,
         store=store,
         base_dir=Path.cwd(),
-        template_dir=conf_dir() / "dataset" / "templates",
+        template_dirs=template_dirs(config_dir),
         new=new,
     )
     push_dataset(store, prepared.dataset)
@@ -78,16 +78,64 @@ def finish(run: RunFile, store: Store, *, as_json: bool, quiet: bool) -> None:
 
     from ftctl.local.pipeline import is_published, run_pipeline
     from ftctl.local.view import View
-    from ftctl.report.collect import collect
-    from ftctl.storage.index import refuse_tombstone
 
-    refuse_tombstone(store, run.run_id)
     view = View(Console(stderr=True), quiet=quiet)
-    peak_rss_bytes = None
     with view:
         if is_published(store, run.run_id):
-            view.say(f"{run.run_id} is published already")
+            view.say(f"{run.run_id} is published already.")
+            peak_rss_bytes = None
         else:
-            view.say(f"run {run.run_id}")
+            refuse_ended(store, run.run_id)
+            view.say(f"run {run.run_id} in {store.url}")
             peak_rss_bytes = run_pipeline(run, view).peak_rss_bytes
-    _print_outcome(collect(store, run.run_id), store, peak_rss_bytes, as_json=as_json)
+    print_outcome(store, run.run_id, peak_rss_bytes, as_json=as_json)
+
+
+def refuse_ended(store: Store, run_id: str) -> None:
+    """Refuse a run that failed for good or was cancelled. Raises RunFailedError."""
+    from ftctl.contract.layout import RunLayout
+    from ftctl.errors import RunFailedError
+    from ftctl.storage.tombstones import find_tombstone
+
+    tombstone = find_tombstone(store, RunLayout(run_id))
+    if tombstone is not None:
+        reason = f": {tombstone.reason}" if tombstone.reason else ""
+        raise RunFailedError(
+            f"this run is {tombstone.kind}{reason}",
+            where=run_id,
+            hint=f"`ftctl resume {run_id}` tries again; other inputs make another run.",
+        )
+
+
+def print_outcome(store: Store, run_id: str, peak_rss_bytes: int | None, *, as_json: bool) -> None:
+    """Print the table of a published run and where its files are; with `as_json`, one object."""
+    import json
+    from dataclasses import asdict
+
+    from ftctl.contract.layout import RunLayout
+    from ftctl.report.collect import collect
+    from ftctl.report.figures import size
+    from ftctl.report.table import outcome_rows, outcome_text
+
+    record = collect(store, run_id)
+    layout = RunLayout(run_id)
+    gguf = [file.name for file in record.gguf if file.name.endswith(".gguf")]
+    if as_json:
+        answer = {
+            "run_id": run_id,
+            "state": record.state,
+            "outcome": [
+                asdict(row) for row in outcome_rows(record.evaluation, record.verification)
+            ],
+            "gguf": [f"{store.url}/{layout.gguf}{name}" for name in gguf],
+            "report": f"{store.url}/{layout.report}",
+            "peak_rss_bytes": peak_rss_bytes,
+        }
+        typer.echo(json.dumps(answer, ensure_ascii=False))
+        return
+    typer.echo(outcome_text(record.evaluation, record.verification) + "\n")
+    for name in gguf:
+        typer.echo(f"GGUF    {store.url}/{layout.gguf}{name}")
+    typer.echo(f"report  {store.url}/{layout.report}")
+    if peak_rss_bytes is not None:
+        typer.echo(f"memory  {size(peak_rss_bytes)} at most")

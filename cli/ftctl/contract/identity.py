@@ -45,6 +45,11 @@ def deciding(
     for section, keys in _OUTSIDE.items():
         for key in keys:
             sections[section].pop(key)
+    # Limits of types that are not exported decide nothing.
+    limits = sections["quantize"]["verify"]["thresholds"]
+    sections["quantize"]["verify"]["thresholds"] = {
+        qtype: limits[qtype] for qtype in config.model.qtypes if qtype in limits
+    }
     method = config.training.method
     for other in {"dpo", "grpo"} - {method}:
         sections.pop(other)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ftctl.contract.status import LogLine, Status
+from ftctl.report.figures import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,16 +77,6 @@ def describe(status: Status) -> str:
     if status.eta_s is not None:
         parts.append(f"ETA {duration(status.eta_s)}")
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people write them: 42s, 3m05s, 2h10m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def _renderable(status: Status) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
 from ftctl.storage.base import Store
+from ftctl.storage.open import open_store
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,12 @@ class Prepared:
 
 
 def prepare(
-    config: Config, *, store: Store, base_dir: Path, template_dir: Path, new: bool = False
+    config: Config,
+    *,
+    store: Store,
+    base_dir: Path,
+    template_dirs: Sequence[Path],
+    new: bool = False,
 ) -> Prepared:
     """
     Resolve everything a run depends on. Nothing is written.
@@ -36,15 +43,15 @@ def prepare(
         config: composed and checked.
         store: where the run will live; a data set given by digest is read from it.
         base_dir: folder that relative data files are looked for in.
-        template_dir: folder of the named prompt layouts.
+        template_dirs: folders of the named prompt layouts.
         new: add a nonce, so that the same inputs make another run.
     Raises:
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
     """
-    dataset = load_dataset(config, base_dir=base_dir, store=store)
+    dataset = load_dataset(config, base_dir=base_dir, store=store, open_store=open_store)
     model = resolve_model(config.model.model_name, config.model.revision)
     record = dataset_record(dataset)
-    template = load_template(config.dataset.template, template_dir)
+    template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
     nonce = secrets.token_hex(8) if new else None
     inputs = deciding(
         config,

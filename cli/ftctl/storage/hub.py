@@ -45,6 +45,7 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
     where = f"model.model_name={name}"
+    unreachable: tuple[type[Exception], ...] = (errors.HfHubHTTPError, OSError)
     try:
         yield
     except errors.GatedRepoError as error:
@@ -61,7 +62,7 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
             where=where,
             hint="Check the spelling; for a private model set HF_TOKEN.",
         ) from error
-    except (errors.HfHubHTTPError, OSError, *_transport_errors()) as error:
+    except unreachable + _transport_errors() as error:
         raise StorageError(
             f"the model hub cannot be read: {type(error).__name__}",
             where=where,

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ftctl.storage.folder import FolderStore
 
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset, FileSummary, load_dataset
 from ftctl.data.problems import BadRowsError
 from ftctl.errors import ConfigError, DataError
+from ftctl.storage.folder import FolderStore
 
 PROJECT = Path(__file__).parents[3]
 

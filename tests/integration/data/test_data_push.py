@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from ftctl.storage.folder import FolderStore
 
 from ftctl.contract.layout import DatasetLayout
 from ftctl.contract.spec import Config
@@ -12,6 +11,7 @@ from ftctl.data.dataset import Dataset, load_dataset
 from ftctl.data.digest import pull_record, pull_split, push_dataset
 from ftctl.data.example import Example, Message
 from ftctl.errors import ConfigError, DataError, StorageError
+from ftctl.storage.folder import FolderStore
 
 
 def row(row_id: str) -> Example:
