@@ -107,7 +107,7 @@ class LazyGroup(TyperGroup):
         except BrokenPipeError:
             _leave_quietly()
         except Exception as error:
-            if type(error).__module__.startswith("typer."):
+            if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise  # Exit, Abort and usage errors: typer answers these itself.
             text = f"a bug: {type(error).__name__}: {error}"
             hint = f"Run it again with {_DEBUG} for the traceback, and report it."

@@ -38,6 +38,7 @@ def check(
         def origin(key: str) -> str | None:
             return found.origin(moved.get(key, key))
 
+        # Not `from error`: its text repeats values as they are.
         raise as_error(_problems(error, origin)) from None
 
 

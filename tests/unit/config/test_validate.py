@@ -1,0 +1,123 @@
+from typing import Any
+
+import pytest
+
+from ftctl.config.sources import Layer, Sources
+from ftctl.config.validate import check, refuse_unavailable
+from ftctl.contract.spec import Config
+from ftctl.errors import ConfigError
+
+
+def checked(values: dict[str, Any]) -> Config:
+    return check(values, lambda: Sources((Layer("my.yaml", 0, values),)), {})
+
+
+def test_a_good_configuration_is_a_config() -> None:
+    assert checked({"training": {"seed": 7}}).training.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        pytest.param(
+            {"model": {"lora_r": 0}},
+            "model.lora_r is 0; allowed: a whole number, at least 1 and at most 1024",
+            id="out-of-range",
+        ),
+        pytest.param(
+            {"training": {"learning_rate": "fast"}},
+            "training.learning_rate is 'fast'; allowed: a number, above 0 and at most 1",
+            id="wrong-type",
+        ),
+        pytest.param(
+            {"training": {"gradient_checkpointing": "maybe"}},
+            "training.gradient_checkpointing is 'maybe'; allowed: true or false or auto",
+            id="a-union-is-one-problem",
+        ),
+        pytest.param(
+            {"model": {"lora_rank": 8}},
+            "there is no key model.lora_rank\n"
+            "Did you mean model.lora_r? `ftctl config explain model` lists the keys.",
+            id="unknown-key",
+        ),
+        pytest.param(
+            {"paths": {"venv_python_path": "x"}},
+            "paths.venv_python_path has no meaning here\n"
+            "The stages run with the Python that runs ftctl; leave it out.",
+            id="replaced-key",
+        ),
+        pytest.param(
+            {"experiment": {"training": {}}},
+            "an experiment's keys belong at the top level\n"
+            "Write `# @package _global_` on the first line of its file.",
+            id="experiment-without-its-first-line",
+        ),
+        pytest.param(
+            {"paths": "x"}, "paths is 'x'; allowed: a mapping", id="a-value-for-a-section"
+        ),
+        pytest.param(
+            {"cluster": {"env": {"A": 1}}},
+            "cluster.env.A is 1; allowed: input should be a valid string",
+            id="inside-an-open-mapping",
+        ),
+        pytest.param(
+            {"dataset": {"train": ["a", 3]}},
+            "dataset.train is ['a', 3]; allowed: text or a list of text or null",
+            id="inside-a-list",
+        ),
+        pytest.param(
+            {"quantize": {"verify": {"thresholds": {"q4_1": {}}}}},
+            "4 problems in the configuration\n"
+            + "\n".join(
+                f"  my.yaml: quantize.verify.thresholds.q4_1.{key} has no value. "
+                f"Set it: quantize.verify.thresholds.q4_1.{key}=VALUE."
+                for key in ("mean_kl", "p99_kl", "top1_agreement", "perplexity_ratio")
+            ),
+            id="missing",
+        ),
+        pytest.param(
+            {"training": {"fp16": True, "bf16": True}},
+            "training: fp16 and bf16 are both true; set one of them, or training.compute",
+            id="contradiction",
+        ),
+    ],
+)
+def test_a_problem_says_where_what_and_what_is_allowed(values: dict[str, Any], want: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(values)
+    text = str(caught.value)
+    assert text == (want if want.startswith("4 ") else f"my.yaml: {want}")
+
+
+def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        ConfigError, match="unknown quantization type 'q4_km'; known: f32"
+    ) as caught:
+        checked({"model": {"qtype": ["q4_1", "q4_km"]}})
+    assert caught.value.hint == "Did you mean q4_k_m?"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        pytest.param("training", "method", "grpo", id="method"),
+        pytest.param("training", "packing", True, id="packing"),
+        pytest.param("training", "compute", "fp8", id="fp8"),
+        pytest.param("training", "load_best", True, id="load-best"),
+        pytest.param("quantize", "imatrix", True, id="imatrix"),
+        pytest.param("quantize", "merge_base", "best", id="merge-base"),
+        pytest.param("quantize", "split_gb", 2.0, id="split"),
+        pytest.param("tracking", "backend", "wandb", id="tracking"),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: object) -> None:
+    config = checked({section: {key: value}})
+    shown = "true" if value is True else value
+    with pytest.raises(ConfigError, match=f"{section}.{key}={shown} is not available"):
+        refuse_unavailable(config)
+
+
+def test_the_defaults_are_available() -> None:
+    assert refuse_unavailable(Config()) is None
+    automatic = checked({"training": {"gradient_checkpointing": "auto"}})
+    assert refuse_unavailable(automatic) is None
