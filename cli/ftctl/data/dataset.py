@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.spec import Config
@@ -21,6 +22,13 @@ from ftctl.errors import ConfigError, DataError
 
 PUSHED = "sha256:"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Wanted(NamedTuple):
+    """The files of a split, and the configuration key that names them."""
+
+    key: str
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -81,16 +89,10 @@ def load_dataset(
     """
     loader = _Loader(config, base_dir, store, open_store)
     dataset = loader.dataset
-    wanted = wanted_files(config)
-    dataset.train = loader.split("train", wanted["train"], key="dataset.train")
-    if wanted["eval"]:
-        dataset.eval = loader.split("eval", wanted["eval"], key="dataset.eval")
-    elif pushed := _pushed_with(wanted["train"], store, "eval"):
-        dataset.eval = loader.split("eval", pushed, key="dataset.train")
-    if wanted["test"]:
-        dataset.test = loader.split("test", wanted["test"], key="testing.test_dataset")
-    elif pushed := _pushed_with(wanted["train"], store, "test"):
-        dataset.test = loader.split("test", pushed, key="dataset.train")
+    train, eval_, test = wanted_files(config)
+    dataset.train = loader.split("train", train)
+    dataset.eval = loader.split("eval", eval_ if eval_.files else _along(train, store, "eval"))
+    dataset.test = loader.split("test", test if test.files else _along(train, store, "test"))
     loader.finish()
     if config.dataset.limit:
         dataset.train = dataset.train[: config.dataset.limit]
@@ -102,29 +104,31 @@ def load_dataset(
     return dataset
 
 
-def wanted_files(config: Config) -> dict[str, list[str]]:
+def wanted_files(config: Config) -> tuple[Wanted, Wanted, Wanted]:
     """
-    What the configuration names for each split, in its own words.
+    What the configuration names for training, evaluation and test, in its own words.
 
     Raises:
         ConfigError: it names no training rows.
     """
     data, grpo = config.dataset, config.training.method == "grpo"
-    train = (config.grpo.train_data if grpo else None) or data.train
-    if not train and config.model.dataset_name:
-        train = str(Path(config.paths.data_dir) / config.model.dataset_name)
-    if not train:
+    train = Wanted("dataset.train", _listed(data.train))
+    if grpo and config.grpo.train_data:
+        train = Wanted("grpo.train_data", [config.grpo.train_data])
+    elif not train.files and config.model.dataset_name:
+        path = Path(config.paths.data_dir) / config.model.dataset_name
+        train = Wanted("model.dataset_name", [str(path)])
+    if not train.files:
         raise ConfigError(
             "no training data is named",
             where="dataset.train",
             hint="Set it to a file, a glob, an s3:// URL or sha256:DIGEST: "
             "dataset.train=data/train.jsonl.",
         )
-    return {
-        "train": _listed(train),
-        "eval": _listed((config.grpo.val_data if grpo else None) or data.eval),
-        "test": _listed(config.testing.test_dataset),
-    }
+    eval_ = Wanted("dataset.eval", _listed(data.eval))
+    if grpo and config.grpo.val_data:
+        eval_ = Wanted("grpo.val_data", [config.grpo.val_data])
+    return train, eval_, Wanted("testing.test_dataset", _listed(config.testing.test_dataset))
 
 
 def hold_out(
@@ -167,15 +171,15 @@ class _Loader:
         self._places = Places(folders, config.storage, open_store)
         self._failures: list[DataError] = []
 
-    def split(self, name: str, wanted: Sequence[str], *, key: str) -> list[Example]:
+    def split(self, name: str, wanted: Wanted) -> list[Example]:
         """The rows of one split. Ids that several files use get the file's stem before them."""
         rows: list[Example] = []
         taken: set[str] = set()
-        for part in wanted:
+        for part in wanted.files:
             if part.startswith(PUSHED):
-                found = [self._pushed(part, name, key)]
+                found = [self._pushed(part, name, wanted.key)]
             else:
-                found = self._files(part, name, key)
+                found = self._files(part, name, wanted.key)
             for file in found:
                 rows.extend(_renamed(file, taken))
         return [_with_actions(row, self._config.dataset.always_allowed_actions) for row in rows]
@@ -237,12 +241,13 @@ def _listed(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _pushed_with(wanted: Sequence[str], store: ObjectStore | None, split: str) -> list[str]:
+def _along(train: Wanted, store: ObjectStore | None, split: str) -> Wanted:
     """The one pushed data set that the training rows come from, if it has this split too."""
-    if len(wanted) != 1 or not wanted[0].startswith(PUSHED) or store is None:
-        return []
-    record = pull_record(store, wanted[0].removeprefix(PUSHED))
-    return list(wanted) if split in record.splits else []
+    nothing = Wanted(train.key, [])
+    if store is None or len(train.files) != 1 or not train.files[0].startswith(PUSHED):
+        return nothing
+    record = pull_record(store, train.files[0].removeprefix(PUSHED))
+    return train if split in record.splits else nothing
 
 
 def _renamed(file: FileRows, taken: set[str]) -> list[Example]:
