@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.spec import Config
 from ftctl.data.demands import refuse_unfit
 from ftctl.data.digest import dataset_record, pull_record, pull_split
 from ftctl.data.example import Example
+from ftctl.data.holdout import hold_out
 from ftctl.data.locate import Places, find_sources
 from ftctl.data.objects import ObjectStore, OpenStore
 from ftctl.data.problems import Problem, listing, refuse_above
 from ftctl.data.rows import FileRows, read_examples
+from ftctl.data.wanted import Wanted, wanted_files
 from ftctl.errors import ConfigError, DataError
 
 PUSHED = "sha256:"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class Wanted(NamedTuple):
-    """The files of a split, and the configuration key that names them."""
-
-    key: str
-    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -102,57 +95,6 @@ def load_dataset(
         )
     refuse_unfit(dataset.splits, config.training.method)
     return dataset
-
-
-def wanted_files(config: Config) -> tuple[Wanted, Wanted, Wanted]:
-    """
-    What the configuration names for training, evaluation and test, in its own words.
-
-    Raises:
-        ConfigError: it names no training rows.
-    """
-    data, grpo = config.dataset, config.training.method == "grpo"
-    train = Wanted("dataset.train", _listed(data.train))
-    if grpo and config.grpo.train_data:
-        train = Wanted("grpo.train_data", [config.grpo.train_data])
-    elif not train.files and config.model.dataset_name:
-        path = Path(config.paths.data_dir) / config.model.dataset_name
-        train = Wanted("model.dataset_name", [str(path)])
-    if not train.files:
-        raise ConfigError(
-            "no training data is named",
-            where="dataset.train",
-            hint="Set it to a file, a glob, an s3:// URL or sha256:DIGEST: "
-            "dataset.train=data/train.jsonl.",
-        )
-    eval_ = Wanted("dataset.eval", _listed(data.eval))
-    if grpo and config.grpo.val_data:
-        eval_ = Wanted("grpo.val_data", [config.grpo.val_data])
-    return train, eval_, Wanted("testing.test_dataset", _listed(config.testing.test_dataset))
-
-
-def hold_out(
-    rows: Sequence[Example], fraction: float, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """
-    Split rows into those to train on and a share held out, at least one row of each.
-
-    A row's place depends on the seed and its id alone: a row added later moves few others.
-
-    Raises:
-        DataError: there are fewer than two rows.
-    """
-    if len(rows) < 2:
-        raise DataError(
-            f"{len(rows)} row cannot be split",
-            where="dataset.eval_fraction",
-            hint="Add rows, name dataset.eval, or set dataset.eval_fraction=0.",
-        )
-    count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode()).digest())
-    held = {row.id for row in order[:count]}
-    train = [row for row in rows if row.id not in held]
-    return train, [row for row in rows if row.id in held]
 
 
 class _Loader:
@@ -235,10 +177,6 @@ class _Loader:
         self.dataset.files.append(
             FileSummary(split, file.name, file.format, len(file.examples), len(file.problems))
         )
-
-
-def _listed(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _along(train: Wanted, store: ObjectStore | None, split: str) -> Wanted:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from ftctl.contract.spec import Config
-from ftctl.data.dataset import hold_out, wanted_files
 from ftctl.data.demands import refuse_unfit
 from ftctl.data.example import Example, Message
+from ftctl.data.holdout import hold_out
 from ftctl.data.problems import BadRowsError, Place, Problem, refuse_above
+from ftctl.data.wanted import wanted_files
 from ftctl.errors import ConfigError, DataError
 
 Named = tuple[str, list[str]]
