@@ -72,7 +72,7 @@ def scratch_file(target: Path) -> Iterator[BinaryIO]:
     """Open a new file beside `target`, under a hidden name; gone afterwards unless renamed."""
     path = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
-        with os.fdopen(_create(path), "wb") as file:
+        with _create(path) as file:
             yield file
     finally:
         path.unlink(missing_ok=True)
@@ -119,11 +119,11 @@ def mismatch(found: str, wanted: str, where: str) -> StorageError:
     )
 
 
-def _create(path: Path) -> int:
+def _create(path: Path) -> BinaryIO:
     for attempt in range(_CREATE_ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            return path.open("xb")
         except FileNotFoundError:
             if attempt == _CREATE_ATTEMPTS - 1:
                 raise
