@@ -38,7 +38,7 @@ def read_jsonl(stream: BinaryIO, name: str, stem: str) -> RawFile:
 def _read_line(file: RawFile, place: Place, line: bytes, offset: int) -> None:
     body = without_mark(line, file.name) if offset == 0 else line
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8").rstrip("\r\n")
         if text.strip():
             file.rows.append(RawRow(place, parse(text)))
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,26 +18,27 @@ SUFFIX = ".jinja"
 _KEY = "dataset.template"
 
 
-def load_template(name_or_path: str, folder: Path, *, base_dir: Path | None = None) -> str:
+def load_template(name_or_path: str, *folders: Path, base_dir: Path | None = None) -> str:
     """
     The text of a layout, checked.
 
     Args:
-        name_or_path: a name in `folder`, or a .jinja file (relative ones below `base_dir`).
-        folder: where named layouts are, conf/dataset/templates.
+        name_or_path: a name in `folders`, or a .jinja file (relative ones below `base_dir`).
+        folders: where named layouts are, conf/dataset/templates; the first that has it counts.
     Raises:
         ConfigError: there is no such layout, or its text does not pass `check_template`.
     """
     if name_or_path.endswith(SUFFIX) or "/" in name_or_path:
         path = (base_dir or Path.cwd()) / Path(name_or_path).expanduser()
     else:
-        path = folder / f"{name_or_path}{SUFFIX}"
+        paths = [folder / f"{name_or_path}{SUFFIX}" for folder in folders]
+        path = next((path for path in paths if path.is_file()), paths[-1])
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("the layout is not UTF-8", where=str(path)) from error
     except OSError as error:
-        raise _missing(name_or_path, path, folder, error) from error
+        raise _missing(name_or_path, path, folders, error) from error
     check_template(text, where=str(path))
     return text
 
@@ -80,8 +82,8 @@ def environment() -> SandboxedEnvironment:
     )
 
 
-def _missing(name: str, path: Path, folder: Path, error: OSError) -> ConfigError:
-    known = sorted(file.stem for file in folder.glob(f"*{SUFFIX}"))
+def _missing(name: str, path: Path, folders: Sequence[Path], error: OSError) -> ConfigError:
+    known = sorted({file.stem for folder in folders for file in folder.glob(f"*{SUFFIX}")})
     near = difflib.get_close_matches(name, known, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
     return ConfigError(
