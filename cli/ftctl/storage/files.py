@@ -1,0 +1,130 @@
+"""Files written whole or not at all, and what the operating system's refusals mean."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ftctl.errors import StorageError
+from ftctl.storage.base import Progress
+
+COPY_BYTES = 4 * 2**20
+# A folder can vanish between its creation and the file's: a delete elsewhere emptied it.
+_CREATE_ATTEMPTS = 5
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def os_errors(where: str) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError at `where`."""
+    try:
+        yield
+    except OSError as error:
+        raise os_error(error, where) from error
+
+
+def os_error(error: OSError, where: str) -> StorageError:
+    """Say what an OSError means for somebody who stores files at `where`."""
+    path = f" ({error.filename})" if error.filename else ""
+    if error.errno in _FULL:
+        return StorageError(
+            f"no space is left to write this{path}: {error.strerror}",
+            where=where,
+            hint="Free some space or raise the quota, or choose another place with storage.url.",
+        )
+    if error.errno in _REFUSED:
+        return StorageError(
+            f"permission denied{path}: {error.strerror}",
+            where=where,
+            hint="Make the folder writable for this user, or choose another with storage.url.",
+        )
+    if error.errno in _NOT_A_FOLDER:
+        return StorageError(
+            f"a file stands where a folder is needed, or the reverse{path}",
+            where=where,
+            hint="Move it away, or choose another place with storage.url.",
+        )
+    if error.errno in _NO_LOCKS:
+        return StorageError(
+            f"this file system has no file locks: {error.strerror}",
+            where=where,
+            hint="Keep the store on one that has them, or in S3 (storage.url).",
+        )
+    return StorageError(
+        f"the operating system refused{path}: {error.strerror or type(error).__name__}",
+        where=where,
+        hint="Check the disk and the path.",
+    )
+
+
+@contextmanager
+def scratch_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside `target`, under a hidden name; gone afterwards unless renamed."""
+    path = target.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with _create(path) as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def to_disk(file: BinaryIO) -> None:
+    """Hand all that was written to the disk itself: a rename must not outlive its content."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def folder_to_disk(folder: Path) -> None:
+    """Make renames within a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_hashed(source: BinaryIO, target: BinaryIO, progress: Progress | None) -> str:
+    """Copy to the end; return the sha256 (hex) of what was copied."""
+    digest = hashlib.sha256()
+    while block := source.read(COPY_BYTES):
+        target.write(block)
+        digest.update(block)
+        if progress:
+            progress(len(block))
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 (hex) of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mismatch(found: str, wanted: str, where: str) -> StorageError:
+    """The failure of content that is not what was stored."""
+    return StorageError(
+        f"the content has sha256 {found}, not {wanted}",
+        where=where,
+        hint="It was damaged or replaced. Write it again, or try once more.",
+    )
+
+
+def _create(path: Path) -> BinaryIO:
+    for attempt in range(_CREATE_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return path.open("xb")
+        except FileNotFoundError:
+            if attempt == _CREATE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,38 @@
+"""The list of runs: one small record a run, so that a list reads nothing else."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import ValidationError
+
+from ftctl.contract.layout import INDEX, RunLayout
+from ftctl.contract.status import IndexRecord
+from ftctl.storage.base import NotFoundError, ObjectInfo, Store
+from ftctl.storage.parallel import each
+
+_log = logging.getLogger(__name__)
+
+
+def write_index(store: Store, record: IndexRecord) -> None:
+    """Write a run's record, over the one before: its key stays, as `created` does."""
+    created_ms = round(record.created.timestamp() * 1000)
+    key = RunLayout(record.run_id).index(created_ms)
+    store.write(key, record.model_dump_json().encode())
+
+
+def list_runs(store: Store, limit: int | None = None) -> list[IndexRecord]:
+    """Return the records of the runs, newest first; a damaged one is left out and logged."""
+
+    def read(info: ObjectInfo) -> IndexRecord | None:
+        try:
+            return IndexRecord.model_validate_json(store.read(info.key))
+        except NotFoundError:
+            # Removed since it was listed.
+            return None
+        except ValidationError:
+            _log.warning("%s/%s is no record of a run; left out", store.url, info.key)
+            return None
+
+    records = each(read, store.list(INDEX, limit=limit))
+    return [record for record in records if record]

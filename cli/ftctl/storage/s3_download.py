@@ -1,0 +1,158 @@
+"""Copies an object to a file: parallel ranges into a hidden file, then a rename."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftctl.storage.base import Progress
+from ftctl.storage.files import mismatch
+from ftctl.storage.parallel import abandon
+from ftctl.storage.s3_client import unbroken
+from ftctl.storage.s3_parts import Part, S3Object, plan
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+
+def download_file(
+    source: S3Object,
+    path: Path,
+    pool: Executor,
+    *,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """
+    Copy an object to a file and check it: by `sha256`, else by the checksum that S3 keeps.
+
+    An attempt that breaks off leaves what it has in a hidden file, and the next one of the same
+    object goes on with it.
+
+    Raises:
+        StorageError: the content does not have the checksum.
+        ClientError, BotoCoreError, OSError: translated by the caller.
+    """
+    head = source.client.head_object(**source.address, ChecksumMode="ENABLED")
+    parts = plan(head["ContentLength"])
+    checksum = _Checksum(sha256, head, parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _Partial(path, head["ETag"]) as partial:
+        futures = [
+            pool.submit(_fetch, source, head["ETag"], part, partial, progress) for part in parts
+        ]
+        _gather(parts, futures, partial, checksum)
+        if checksum.found != checksum.wanted:
+            partial.drop()
+            where = f"s3://{source.bucket}/{source.key}"
+            raise mismatch(checksum.found or "", checksum.wanted or "", where)
+        partial.rename()
+
+
+class _Checksum:
+    """
+    The sha256 that an object must have, over its content or over its parts' digests.
+
+    S3 keeps the latter, as `base64-count`, for what came in parts; ours are those of `plan`.
+    """
+
+    def __init__(
+        self, sha256: str | None, head: HeadObjectOutputTypeDef, parts: list[Part]
+    ) -> None:
+        kept, _, count = head.get("ChecksumSHA256", "").partition("-")
+        known = kept if count in ("", str(len(parts))) else ""
+        self.wanted = sha256 or base64.b64decode(known).hex() or None
+        self._of_parts = not sha256 and bool(count)
+        self._digest = hashlib.sha256()
+
+    def add(self, data: bytes) -> None:
+        """Take in the next part."""
+        self._digest.update(hashlib.sha256(data).digest() if self._of_parts else data)
+
+    @property
+    def found(self) -> str | None:
+        return self._digest.hexdigest() if self.wanted else None
+
+
+class _Partial:
+    """A hidden file that fills up, with a journal of the parts that are in it."""
+
+    def __init__(self, path: Path, etag: str) -> None:
+        tag = hashlib.sha256(etag.encode()).hexdigest()[:16]
+        self._path = path
+        self._file = path.with_name(f".{path.name[:200]}.{tag}.part")
+        self._journal = self._file.with_suffix(".done")
+
+    def __enter__(self) -> _Partial:
+        self.done = self._read_journal()
+        self._data = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._log = os.open(self._journal, flags, 0o666)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        os.close(self._data)
+        os.close(self._log)
+        # Nothing to go on with, or no disk to keep it on.
+        if isinstance(error, OSError) or not self._read_journal():
+            self.drop()
+
+    def write(self, part: Part, data: bytes) -> None:
+        """Put a part in its place. Raises OSError."""
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._data, data[written:], part.start + written)
+        os.write(self._log, b"%d\n" % part.number)
+
+    def read(self, part: Part) -> bytes:
+        """Return a part as it is in the file."""
+        return os.pread(self._data, part.size, part.start)
+
+    def rename(self) -> None:
+        """Make the file the one that was asked for."""
+        os.replace(self._file, self._path)
+        self._journal.unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Remove the hidden files."""
+        self._file.unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+
+    def _read_journal(self) -> set[int]:
+        if not (self._file.exists() and self._journal.exists()):
+            return set()
+        lines = self._journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        return {int(line) for line in lines if line.endswith("\n")}
+
+
+def _fetch(
+    source: S3Object, etag: str, part: Part, partial: _Partial, progress: Progress | None
+) -> None:
+    if part.number not in partial.done:
+        last = part.start + part.size - 1
+
+        def get() -> bytes:
+            answer = source.client.get_object(
+                **source.address, Range=f"bytes={part.start}-{last}", IfMatch=etag
+            )
+            return answer["Body"].read()
+
+        partial.write(part, unbroken(get))
+    if progress:
+        progress(part.size)
+
+
+def _gather(
+    parts: list[Part], futures: list[Future[None]], partial: _Partial, checksum: _Checksum
+) -> None:
+    try:
+        for part, future in zip(parts, futures, strict=True):
+            future.result()
+            if checksum.wanted:
+                checksum.add(partial.read(part))
+    finally:
+        abandon(futures)
