@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-PROBE = ("Turn on the lamp!", "Привет, мир", "def f(x):\n    return x  # 42", "😀 café\t  x", "1234")
+PROBE = (
+    "Turn on the lamp!",
+    "Привет, мир",
+    "def f(x):\n    return x  # 42",
+    "😀 café\t  x",
+    "1234",
+)
 CHAT = (
     [{"role": "user", "content": "it is dark here"}],
     [

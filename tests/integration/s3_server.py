@@ -149,9 +149,7 @@ class Proxy:
                     target=self._pump, args=(source, sink, number, answers), daemon=True
                 ).start()
 
-    def _pump(
-        self, source: socket.socket, sink: socket.socket, number: int, answers: bool
-    ) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, number: int, answers: bool) -> None:
         moved = 0
         with suppress(OSError):
             while block := source.recv(65536):

@@ -14,7 +14,12 @@ CHAT_TEMPLATE = (
 )
 ACTIONS = ("LightsOn", "LightsOff", "PlayMusic", "LockDoor")
 REQUESTS = {
-    "LightsOn": ("it is dark here", "switch on the lamp", "more light in the hall", "darkness again"),
+    "LightsOn": (
+        "it is dark here",
+        "switch on the lamp",
+        "more light in the hall",
+        "darkness again",
+    ),
     "LightsOff": ("too bright for me", "lamp out please", "no light needed", "we sleep now"),
     "PlayMusic": ("some jazz please", "a song by Bach", "let us dance", "put on the radio"),
     "LockDoor": ("bolt the gate", "we are leaving", "close up for the night", "turn the key"),
@@ -54,7 +59,7 @@ def make_tiny_model(folder: Path, *, vocabulary: int = 384, hidden: int = 64) ->
 
 
 def action_rows(count: int, *, first: int = 0) -> list[dict[str, object]]:
-    """Rows as canonical examples of the `actions` format: four actions, every request a real one."""
+    """Rows of the `actions` format as canonical examples: four actions, no request twice."""
     rows: list[dict[str, object]] = []
     for number in range(first, first + count):
         action = ACTIONS[number % len(ACTIONS)]

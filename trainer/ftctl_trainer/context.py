@@ -28,6 +28,12 @@ class Reporter(Protocol):
     def event(self, kind: str, **data: Any) -> None:
         """Add a line to events.jsonl, at once."""
 
+    def flush(self) -> None:
+        """Bring all metrics to the store: a checkpoint's marker must not be ahead of them."""
+
+    def rewind(self, step: int) -> None:
+        """Drop the metrics after `step`: a run that resumes there writes them again."""
+
 
 class Lease(Protocol):
     """The right to write this run. `fence` grows with every holder, and stands in every marker."""

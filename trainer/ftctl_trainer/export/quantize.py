@@ -62,9 +62,7 @@ def encode(values: Array, kind: Kind, threads: int) -> np.ndarray:
     return llama_cpp.quantize(values, int(kind), threads)
 
 
-def _started(
-    model: GgufModel, qtype: str, kinds: dict[str, Kind], path: Path
-) -> gguf.GGUFWriter:
+def _started(model: GgufModel, qtype: str, kinds: dict[str, Kind], path: Path) -> gguf.GGUFWriter:
     """Open a file and write all that stands before its tensors' data."""
     writer = gguf.GGUFWriter(path, model.architecture)
     model.add_metadata(writer)

@@ -96,9 +96,7 @@ def plan(qtype: str, tensors: Iterable[Tensor], *, blocks: int, gqa: int) -> dic
     return chosen
 
 
-def _of_matrix(
-    name: str, qtype: str, columns: int, *, shared: bool, blocks: int, gqa: int
-) -> Kind:
+def _of_matrix(name: str, qtype: str, columns: int, *, shared: bool, blocks: int, gqa: int) -> Kind:
     default = _DEFAULT[qtype]
     if name == "output.weight" or (shared and name == "token_embd.weight"):
         if default == Kind.Q8_0 or columns % gguf.GGML_QUANT_SIZES[default][0]:

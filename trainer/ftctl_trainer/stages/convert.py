@@ -12,6 +12,8 @@ from ftctl.contract.verification import Verification
 from ftctl.data.digest import pull_split
 from ftctl.data.example import Example
 from ftctl.errors import ConfigError, VerificationError
+from ftctl.report.collect import collect
+from ftctl.report.html import render_report
 from ftctl.storage.base import NotFoundError
 from ftctl.storage.markers import download_folder
 from ftctl_trainer.context import StageContext
@@ -222,4 +224,6 @@ def _shared_system(ctx: StageContext) -> str | None:
 
 
 def _publish_report(ctx: StageContext) -> None:
-    """report.html, rendered from what the store has by now."""
+    """Write report.html from what the store has by now."""
+    page = render_report(collect(ctx.store, ctx.run.run_id))
+    ctx.store.write(ctx.layout.report, page.encode())

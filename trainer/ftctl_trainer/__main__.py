@@ -1,0 +1,44 @@
+"""`python -m ftctl_trainer train|convert --config FILE`: the process of a pod."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ftctl.contract import exits
+from ftctl.errors import FtctlError
+from ftctl_trainer.logging_config import configure_logging
+from ftctl_trainer.stop import install_stop_flag
+
+_log = logging.getLogger("ftctl_trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; return its exit code (contract.exits)."""
+    stop = install_stop_flag()
+    parser = argparse.ArgumentParser(prog="ftctl_trainer", description="Run one stage of a run.")
+    parser.add_argument("stage", choices=["train", "convert"])
+    parser.add_argument("--config", type=Path, required=True, help="the run's config.yaml")
+    chosen = parser.parse_args(arguments)
+    configure_logging()
+    # After the logging, which silences libraries before they are imported.
+    from ftctl_trainer.runner import load_run, run_stage
+
+    try:
+        run_stage(load_run(chosen.config), chosen.stage, stop)
+    except FtctlError as error:
+        _log.log(
+            logging.WARNING if error.exit_code == exits.STOPPED else logging.ERROR, "%s", error
+        )
+        return error.exit_code
+    except Exception:
+        _log.exception("a bug: please report it with these lines")
+        return exits.BUG
+    return exits.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""The lines of metrics.jsonl and events.jsonl, as the store has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ftctl.contract.status import Stored
+from ftctl.storage.base import NotFoundError, Store
+
+LineT = TypeVar("LineT", bound=Stored)
+
+
+class Journal:
+    """A file of JSON lines. Objects are written whole, so all lines are kept in memory."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+        self._lines = _read(store, key)
+        self._unsaved = False
+
+    def add(self, line: Stored) -> None:
+        """Add a line; `save` brings it to the store."""
+        self._lines.append(line.model_dump_json(exclude_none=True))
+        self._unsaved = True
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Drop the lines that are not wanted."""
+        kept = [line for line in self._lines if wanted(line)]
+        self._unsaved = self._unsaved or len(kept) < len(self._lines)
+        self._lines = kept
+
+    def save(self) -> None:
+        """Write the file, if lines changed since the last time."""
+        if not self._unsaved:
+            return
+        self._unsaved = False
+        body = "".join(f"{line}\n" for line in self._lines)
+        self._store.write(self._key, body.encode())
+
+    def first(self, model: type[LineT]) -> LineT | None:
+        """The first line, or None."""
+        return model.model_validate_json(self._lines[0]) if self._lines else None
+
+
+def _read(store: Store, key: str) -> list[str]:
+    try:
+        return store.read(key).decode().splitlines()
+    except NotFoundError:
+        return []

@@ -1,0 +1,159 @@
+"""What the training loop tells: metrics, checkpoints, a loss that is no number, a stop."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from transformers import TrainerCallback
+
+from ftctl.contract.status import Metrics
+from ftctl.errors import RunFailedError
+from ftctl_trainer.checkpoints import Checkpoints
+from ftctl_trainer.context import Reporter
+from ftctl_trainer.model.lora import trainable
+
+STATE_FILE = "ftctl.json"
+# The trainer writes these beside the state; a resume reads neither, and one holds local paths.
+_LEFT_OUT = ("training_args.bin", "README.md")
+
+
+@dataclass
+class Counters:
+    """What goes on across a resume, beside the trainer's own state."""
+
+    real_tokens: int = 0
+    loss_sum: float = 0.0
+    """Of the steps since the last logged line."""
+    steps_since_log: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> Counters:
+        """Read them from a checkpoint's folder."""
+        return cls(**json.loads((checkpoint / STATE_FILE).read_text()))
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Follows one training. Between logged steps no tensor is read on a GPU: a read waits."""
+
+    def __init__(
+        self, reporter: Reporter, checkpoints: Checkpoints, stop: Event, counters: Counters
+    ) -> None:
+        self._reporter, self._checkpoints, self._stop = reporter, checkpoints, stop
+        self.counters = counters
+        self._loss: Any = 0.0
+        self._tokens: Any = 0
+        self._since = time.monotonic()
+        self._tokens_at_log = counters.real_tokens
+        self._steps_timed = 0
+
+    def add(self, loss: Any, real_tokens: Any) -> None:
+        """Count a forward pass: its share of the step's loss, and its tokens without padding."""
+        self._loss = self._loss + loss
+        self._tokens = self._tokens + real_tokens
+
+    def evaluated(self, step: int, epoch: float, loss: float, seconds: float) -> None:
+        """Take in a held-out loss, and leave its time out of the pace."""
+        self._since += seconds
+        if self.counters.best_loss is None or loss < self.counters.best_loss:
+            self.counters.best_loss, self.counters.best_step = loss, step
+        self._reporter.metrics(Metrics(step=step, epoch=epoch, eval_loss=loss))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+        self._reporter.progress(state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the step; look whether to go on."""
+        self.counters.steps_since_log += 1
+        self._steps_timed += 1
+        self._reporter.progress(state.global_step, state.max_steps)
+        self._checkpoints.raise_failure()
+        if self._stop.is_set():
+            control.should_save = control.should_training_stop = True
+        if args.device.type == "cpu" or control.should_log or control.should_save:
+            self._read(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Write a line of metrics."""
+        if not logs or "loss" not in logs:
+            return
+        counters, elapsed_s = self.counters, max(time.monotonic() - self._since, 1e-9)
+        tokens = counters.real_tokens - self._tokens_at_log
+        self._reporter.metrics(
+            Metrics(
+                step=state.global_step,
+                epoch=round(state.epoch, 4),
+                loss=counters.loss_sum / max(counters.steps_since_log, 1),
+                lr=logs.get("learning_rate"),
+                grad_norm=logs.get("grad_norm"),
+                real_tokens=counters.real_tokens,
+                real_tokens_per_s=tokens / elapsed_s,
+                step_s=elapsed_s / max(self._steps_timed, 1),
+                peak_memory_gib=peak_memory_gib(),
+            )
+        )
+        counters.loss_sum, counters.steps_since_log = 0.0, 0
+        self._tokens_at_log, self._steps_timed = counters.real_tokens, 0
+        self._since = time.monotonic()
+
+    def on_save(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Hand the trainer's checkpoint over to the uploader."""
+        _check_weights(model, state.global_step)
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for name in _LEFT_OUT:
+            (folder / name).unlink(missing_ok=True)
+        (folder / STATE_FILE).write_text(json.dumps(asdict(self.counters)))
+        self._checkpoints.save(state.global_step, folder, keep=self.counters.best_step)
+
+    def _read(self, step: int) -> None:
+        """Take the sums from the device."""
+        loss, tokens = float(self._loss), int(self._tokens)
+        self._loss, self._tokens = 0.0, 0
+        if loss - loss != 0.0:  # neither NaN nor an infinity is equal to itself minus itself
+            raise _diverged(f"the loss is {loss} at step {step}")
+        self.counters.loss_sum += loss
+        self.counters.real_tokens += tokens
+
+
+def timed(work: Callable[[], float]) -> tuple[float, float]:
+    """Return what `work` returns, and the seconds it took."""
+    start = time.monotonic()
+    value = work()
+    return value, time.monotonic() - start
+
+
+def peak_memory_gib() -> float:
+    """Most memory held so far: reserved on the GPU, or resident in this process (Linux: KiB)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _check_weights(model: Any, step: int) -> None:
+    """A gradient that is no number shows in the weights before it shows in a loss."""
+    import torch
+
+    for name, weight in trainable(model).items():
+        if not torch.isfinite(weight).all():
+            raise _diverged(f"{name} is no number any more at step {step}")
+
+
+def _diverged(what: str) -> RunFailedError:
+    return RunFailedError(
+        f"training diverged: {what}; checkpoints before it are kept",
+        where="training.learning_rate",
+        hint="Try a lower learning rate, more training.warmup_steps, or training.compute=bf16; "
+        "look for odd rows with `ftctl data validate`.",
+    )

@@ -1,0 +1,85 @@
+"""A GGUF file as a base model: unpacked once into safetensors, as loading it takes its time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from ftctl.errors import ConfigError, StorageError
+
+_log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """FTCTL_CACHE, else ~/.cache/ftctl."""
+    named = os.environ.get("FTCTL_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "ftctl"
+
+
+def unpacked_gguf(path: Path, sha256: str) -> Path:
+    """
+    Return a folder with the file's model (dequantized, bfloat16) and tokenizer.
+
+    It is written under a temporary name and renamed, so a folder that is there is whole.
+
+    Raises:
+        ConfigError: transformers cannot read this file.
+        StorageError: the cache cannot be written.
+    """
+    models = cache_dir() / "models"
+    folder = models / sha256
+    if folder.is_dir():
+        return folder
+    _log.info("unpacking %s, once", path.name)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=models))
+    except OSError as error:
+        raise StorageError(
+            f"the model cache cannot be written: {error.strerror}",
+            where=str(models),
+            hint="Set FTCTL_CACHE to a folder with room.",
+        ) from error
+    try:
+        _unpack(path, partial)
+        partial.chmod(0o755)
+        partial.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was faster, which is as good
+            raise StorageError(
+                f"the unpacked model cannot be written: {error.strerror or error}",
+                where=str(models),
+                hint="Set FTCTL_CACHE to a folder with room.",
+            ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32
+        )
+    except (ValueError, KeyError, ImportError, NotImplementedError) as error:
+        raise ConfigError(
+            f"the GGUF file cannot be used as a base model: {error}",
+            where=str(path),
+            hint="Use the model's original folder, or its hub name.",
+        ) from error
+    # The weights are dense now; with these left, save_pretrained refuses.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.is_quantized = False
+    model.hf_quantizer = None
+    model = model.to(torch.bfloat16)
+    model.config.dtype = torch.bfloat16
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

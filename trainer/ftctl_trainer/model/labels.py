@@ -1,0 +1,78 @@
+"""What a model says at the positions that carry a loss, and nowhere else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = -100
+
+
+def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """
+    Run a batch and return float32 logits [labels, vocabulary] and their targets [labels].
+
+    The head is applied only at positions that predict a label in some row, where the model's
+    forward can do that: most of a row is prompt, and the head is a fifth of a small model's work.
+
+    Args:
+        batch: input_ids, attention_mask and labels, each [rows, tokens].
+    """
+    targets = batch["labels"][:, 1:]
+    wanted = targets != IGNORED
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    if _keeps_positions(model):
+        columns = wanted.any(dim=0).nonzero().squeeze(1)
+        logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
+        wanted, targets = wanted[:, columns], targets[:, columns]
+    else:
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+    return logits[wanted].float(), targets[wanted]
+
+
+def label_loss_sum(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """Sum of the negative log-likelihoods of a batch's labels, in nats; a scalar with gradient."""
+    import torch
+
+    logits, targets = label_logits(model, batch)
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+
+
+def mean_label_loss(
+    model: Any,
+    rows: Sequence[Mapping[str, Sequence[int]]],
+    collate: Callable[[list[Mapping[str, Sequence[int]]]], Mapping[str, Tensor]],
+    *,
+    batch_size: int,
+    on_batch: Callable[[], None] = lambda: None,
+) -> float:
+    """
+    Nats a label token over all rows, teacher-forced, rows of like length together.
+
+    The model is left in the mode (train or eval) that it was in.
+    """
+    import torch
+
+    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            on_batch()
+            batch = collate([rows[index] for index in order[start : start + batch_size]])
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            total += label_loss_sum(model, batch).item()
+            count += int((batch["labels"][:, 1:] != IGNORED).sum())
+    model.train(was_training)
+    return total / max(count, 1)
+
+
+def _keeps_positions(model: Any) -> bool:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters

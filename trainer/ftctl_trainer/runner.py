@@ -1,0 +1,161 @@
+"""Opens the store, takes the lease, runs a stage, and leaves the run's state behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ftctl.contract import exits, layout
+from ftctl.contract.layout import RunLayout
+from ftctl.contract.runfile import RunFile
+from ftctl.contract.status import Stage, State
+from ftctl.errors import ConfigError, FtctlError, StoppedError
+from ftctl.storage.base import Store
+from ftctl.storage.lease import RunLease
+from ftctl.storage.open import open_store
+from ftctl.storage.tombstones import find_tombstone, write_tombstone
+from ftctl_trainer.context import StageContext
+from ftctl_trainer.reporter import StoreReporter
+
+_log = logging.getLogger(__name__)
+
+
+def load_run(path: Path) -> RunFile:
+    """
+    Read the file that describes a run.
+
+    Raises:
+        ConfigError: it is missing, no YAML, or not what this version writes.
+    """
+    try:
+        return RunFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"is no YAML: {error}", where=str(path)) from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}"
+            for item in error.errors(include_input=False)
+        )
+        raise ConfigError(
+            f"is no run of this version of ftctl: {problems}",
+            where=str(path),
+            hint="Submit the run again with this version.",
+        ) from error
+
+
+def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
+    """
+    Run a stage, unless its result is there already.
+
+    Raises:
+        StoppedError: the stage was stopped, and can go on later.
+        ConfigError: the run was cancelled, or failed for good.
+        FtctlError: whatever ended the stage.
+    """
+    store = open_store(run.config.storage, default=run.config.paths.output_dir)
+    keys = RunLayout(run.run_id)
+    if _is_done(store, keys, stage):
+        return
+    _refuse_ended(store, keys)
+    holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    lease = RunLease(store, keys.lease, holder)
+    lease.acquire(stop, on_wait=_say_waiting())
+    try:
+        # Another holder may have finished, or have been cancelled, while this one waited.
+        if not _is_done(store, keys, stage):
+            _refuse_ended(store, keys)
+            with StoreReporter(store, run, stage, holder=holder, fence=lease.fence) as reporter:
+                _work(run, stage, store, reporter, lease, stop)
+    finally:
+        lease.release()
+
+
+def _is_done(store: Store, keys: RunLayout, stage: Stage) -> bool:
+    wanted = [keys.success]
+    done = store.stat(keys.success) is not None
+    if stage == "train" and not done:
+        wanted = [layout.marker(keys.adapter), layout.marker(keys.reference)]
+        done = all(store.stat(key) is not None for key in wanted)
+    if done:
+        _log.info("nothing to do: %s is there", " and ".join(wanted))
+    return done
+
+
+def _refuse_ended(store: Store, keys: RunLayout) -> None:
+    end = find_tombstone(store, keys)
+    if end is not None:
+        reason = f": {end.reason}" if end.reason else ""
+        raise ConfigError(
+            f"the run is {end.kind}{reason}",
+            where=f"{store.url}/{keys.root}",
+            hint=f"`ftctl resume {keys.run_id}` lets it go on.",
+        )
+
+
+def _say_waiting() -> Callable[[str, float], None]:
+    said: set[str] = set()
+
+    def say(holder: str, left_s: float) -> None:
+        if holder not in said:
+            said.add(holder)
+            _log.info("waiting: %s works on this run (lease for %.0f s)", holder, left_s)
+
+    return say
+
+
+def _work(
+    run: RunFile,
+    stage: Stage,
+    store: Store,
+    reporter: StoreReporter,
+    lease: RunLease,
+    stop: threading.Event,
+) -> None:
+    workdir = Path(tempfile.mkdtemp(prefix=f"ftctl-{stage}-"))
+    context = StageContext(run, store, reporter, lease, stop, workdir, available_threads())
+    try:
+        _stage_function(stage)(context)
+    except StoppedError as error:
+        reporter.finish("stopped", "stopped", reason=error.what)
+        raise
+    except FtctlError as error:
+        if error.exit_code in exits.NEVER_RETRIED:
+            write_tombstone(store, context.layout, "failed", error.what)
+        reporter.finish("failed", "failed", error=str(error))
+        raise
+    except Exception as error:
+        reporter.finish("failed", "failed", error=f"a bug: {type(error).__name__}: {error}")
+        raise
+    finally:
+        shutil.rmtree(workdir, ignore_errors=True)
+    # The run as a whole succeeds with its last stage.
+    state: State = "succeeded" if stage == "convert" else "running"
+    reporter.finish(state, f"{stage} done")
+
+
+def _stage_function(stage: Stage) -> Callable[[StageContext], None]:
+    if stage == "convert":
+        from ftctl_trainer.stages.convert import run_convert
+
+        return run_convert
+    from ftctl_trainer.stages.train import run_train
+
+    return run_train
+
+
+def available_threads() -> int:
+    """CPUs that this process may use; FTCTL_THREADS overrides, as results depend on it."""
+    wanted = os.environ.get("FTCTL_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))

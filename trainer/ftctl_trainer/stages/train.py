@@ -1,0 +1,229 @@
+"""The train stage: rows in, adapter and reference out."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from ftctl.contract import layout
+from ftctl.contract.evaluation import Evaluation
+from ftctl.errors import ConfigError
+from ftctl.storage.base import NotFoundError
+from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
+from ftctl_trainer.adapter import save_adapter
+from ftctl_trainer.context import StageContext
+from ftctl_trainer.data.template import prompt_messages
+from ftctl_trainer.data.tokens import ensure_pad_token
+from ftctl_trainer.determinism import pin
+from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
+from ftctl_trainer.model.dense import dense_copy
+from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
+from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
+from ftctl_trainer.model.source import model_folder
+from ftctl_trainer.reference import choose_sequences, write_reference
+from ftctl_trainer.rows import RunRows, load_rows
+from ftctl_trainer.stop import end_if_stopped
+
+_log = logging.getLogger(__name__)
+
+_CHATS_COMPARED = 3
+
+
+def run_train(ctx: StageContext) -> None:
+    """
+    Train the run's adapter, evaluate it before and after, and leave what `convert` needs.
+
+    Raises:
+        ConfigError, DataError: the run cannot be trained as it is described.
+        RunFailedError: training diverged.
+        StoppedError: a stop was asked for; a checkpoint is in the store.
+    """
+    config = ctx.run.config
+    if config.training.method != "sft":
+        raise ConfigError(
+            f"training.method={config.training.method} is not available in this version",
+            where="training.method",
+            hint="Use sft.",
+        )
+    pin(ctx.threads, config.training.seed, deterministic=config.training.deterministic)
+    precision = _precision(ctx)
+
+    ctx.reporter.phase("reading data")
+    folder = model_folder(ctx.run.model)
+    tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
+    ensure_pad_token(tokenizer)
+    rows = load_rows(ctx.store, ctx.run, tokenizer)
+    end_if_stopped(ctx.stop)
+
+    adapter = ctx.workdir / "adapter"
+    if read_marker(ctx.store, ctx.layout.adapter) is None:
+        _tune(ctx, folder, tokenizer, rows, precision, adapter)
+    else:
+        download_folder(ctx.store, ctx.layout.adapter, adapter)
+    _publish_reference(ctx, folder, tokenizer, rows, adapter)
+
+
+def _tune(
+    ctx: StageContext,
+    folder: Path,
+    tokenizer: Any,
+    rows: RunRows,
+    precision: Precision,
+    adapter: Path,
+) -> None:
+    ctx.reporter.phase("loading model")
+    tuned = _build_model(ctx, folder, precision)
+    end_if_stopped(ctx.stop)
+
+    evaluation = _read_evaluation(ctx) or empty_evaluation(
+        rows, ctx.run.config.dataset.always_allowed_actions
+    )
+    if evaluation.before is None:
+        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows)
+    _train(ctx, tuned, tokenizer, rows, precision)
+    if evaluation.after is None:
+        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows)
+
+    ctx.reporter.phase("saving adapter")
+    base = ctx.run.model
+    save_adapter(tuned, tokenizer, adapter, base=base.name, revision=base.revision)
+    _publish(ctx, adapter, ctx.layout.adapter)
+
+
+def _precision(ctx: StageContext) -> Precision:
+    model, training = ctx.run.config.model, ctx.run.config.training
+    precision = choose_precision(
+        this_machine(),
+        torch_dtype=model.torch_dtype,
+        fp16=training.fp16,
+        bf16=training.bf16,
+        compute=training.compute,
+    )
+    if precision.note:
+        _log.info("%s", precision.note)
+    return precision
+
+
+def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
+    config = ctx.run.config.model
+    base = load_quantized(
+        folder,
+        dtype=precision.dtype,
+        use_8bit=config.use_8bit,
+        attn_implementation=config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+    )
+    tuned = add_lora(
+        base,
+        rank=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=config.lora_target_modules,
+        modules_to_save=config.modules_to_save,
+        seed=ctx.run.config.training.seed,
+    )
+    count = sum(weight.numel() for weight in trainable(tuned).values())
+    _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
+    return tuned
+
+
+def _evaluate(
+    ctx: StageContext,
+    when: Literal["before", "after"],
+    evaluation: Evaluation,
+    tuned: Any,
+    folder: Path,
+    tokenizer: Any,
+    rows: RunRows,
+) -> Evaluation:
+    import torch
+
+    config = ctx.run.config
+    if not rows.test:
+        return evaluation
+    ctx.reporter.phase(f"evaluating {when} training")
+    model = tuned
+    if not torch.cuda.is_available() and not config.model.use_8bit:
+        model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
+    answering = Answering(
+        generates=config.testing.test,
+        max_new_tokens=config.testing.max_new_tokens,
+        batch_size=config.testing.batch_size,
+    )
+    scores, answers = evaluate_model(
+        model, tokenizer, rows, answering, on_batch=partial(end_if_stopped, ctx.stop)
+    )
+    evaluation = with_answers(evaluation, when, scores, answers)
+    ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
+    _log.info(
+        "%s: loss %.4f, right action %s, valid JSON %s",
+        when,
+        scores.loss if scores.loss is not None else float("nan"),
+        _percent(scores.right_action),
+        _percent(scores.valid_json),
+    )
+    return evaluation
+
+
+def _read_evaluation(ctx: StageContext) -> Evaluation | None:
+    """What an earlier attempt of this run found out."""
+    try:
+        return Evaluation.model_validate_json(ctx.store.read(ctx.layout.evaluation))
+    except NotFoundError:
+        return None
+
+
+def _train(
+    ctx: StageContext, tuned: Any, tokenizer: Any, rows: RunRows, precision: Precision
+) -> None:
+    # TRL takes seconds to import: rows and names are checked before.
+    from ftctl_trainer.methods.training import train_sft
+
+    ctx.reporter.phase("training")
+    train_sft(ctx, tuned, tokenizer, rows, precision)
+
+
+def _publish_reference(
+    ctx: StageContext, folder: Path, tokenizer: Any, rows: RunRows, adapter: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    if read_marker(ctx.store, ctx.layout.reference) is not None:
+        return
+    ctx.reporter.phase("writing the reference")
+    gc.collect()
+    verify, model = ctx.run.config.quantize.verify, ctx.run.config.model
+    base = load_full(
+        folder,
+        dtype="bfloat16" if torch.cuda.is_available() else "float32",
+        trust_remote_code=model.trust_remote_code,
+    )
+    source = rows.eval_tokens if len(rows.eval_tokens) else rows.train_tokens
+    examples = rows.test or rows.train
+    target = ctx.workdir / "reference"
+    write_reference(
+        target,
+        PeftModel.from_pretrained(base, adapter),
+        tokenizer,
+        choose_sequences(source, verify.tokens),
+        [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
+        top=verify.top,
+        on_row=partial(end_if_stopped, ctx.stop),
+    )
+    _publish(ctx, target, ctx.layout.reference)
+
+
+def _publish(ctx: StageContext, folder: Path, prefix: str) -> None:
+    files = upload_folder(ctx.store, folder, prefix)
+    ctx.lease.check()
+    write_marker(ctx.store, prefix, files, ctx.lease.fence)
+    ctx.reporter.event("published", prefix=prefix, marker=layout.marker(prefix))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
