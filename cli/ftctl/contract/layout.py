@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 COMPLETE = "_COMPLETE"
@@ -11,6 +12,7 @@ DATASETS = "datasets/"
 
 # Index keys sort newest first: object stores list in key order only.
 _INDEX_EPOCH_MS = 9_999_999_999_999
+_INDEX_KEY = re.compile(rf"{INDEX}\d{{13}}-(.+)\.json")
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,9 @@ class DatasetLayout:
 def marker(prefix: str) -> str:
     """Key of the completion marker that covers `prefix`."""
     return f"{prefix}{COMPLETE}"
+
+
+def indexed_run(key: str) -> str | None:
+    """The run id in the key of an index record, or None where `key` is none."""
+    match = _INDEX_KEY.fullmatch(key)
+    return match[1] if match else None

@@ -279,7 +279,9 @@ class QuantizeConfig(Section):
     """Export to GGUF."""
 
     imatrix: bool = Field(False, description="importance matrix from the training rows")
-    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    verify: VerifyConfig = Field(
+        default_factory=VerifyConfig, description="how a GGUF is proven before it is published"
+    )
     merge_base: Literal["full", "nf4", "best"] = Field(
         "full", description="weights that the adapter is added to"
     )
@@ -294,18 +296,37 @@ class Config(Section):
     name: str | None = Field(
         None, description="first part of the run id; null: model.new_model or the model's name"
     )
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
-    grpo: GrpoConfig = Field(default_factory=GrpoConfig)
-    dpo: DpoConfig = Field(default_factory=DpoConfig)
-    paths: PathsConfig = Field(default_factory=PathsConfig)
-    other: OtherConfig = Field(default_factory=OtherConfig)
-    testing: TestingConfig = Field(default_factory=TestingConfig)
-    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
-    quantize: QuantizeConfig = Field(default_factory=QuantizeConfig)
-    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
-    storage: StorageConfig = Field(default_factory=StorageConfig)
-    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    model: ModelConfig = Field(
+        default_factory=ModelConfig,
+        description="base model, adapter, and types of the exported file",
+    )
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="how the adapter is trained"
+    )
+    grpo: GrpoConfig = Field(
+        default_factory=GrpoConfig, description="settings of training.method=grpo"
+    )
+    dpo: DpoConfig = Field(default_factory=DpoConfig, description="settings of training.method=dpo")
+    paths: PathsConfig = Field(
+        default_factory=PathsConfig, description="folders and programs of this machine"
+    )
+    other: OtherConfig = Field(
+        default_factory=OtherConfig, description="keys that older configs have"
+    )
+    testing: TestingConfig = Field(
+        default_factory=TestingConfig, description="answers to held-out rows, before and after"
+    )
+    dataset: DatasetConfig = Field(
+        default_factory=DatasetConfig, description="rows to learn from, and how to read them"
+    )
+    quantize: QuantizeConfig = Field(
+        default_factory=QuantizeConfig, description="export to GGUF and its proof"
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig, description="where the pods run")
+    storage: StorageConfig = Field(default_factory=StorageConfig, description="the store")
+    tracking: TrackingConfig = Field(
+        default_factory=TrackingConfig, description="an experiment tracker"
+    )
 
     @model_validator(mode="after")
     def _precision_agrees(self) -> Config:

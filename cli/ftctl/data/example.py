@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ftctl.contract.answers import action_of as action_of
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -55,10 +57,3 @@ class Example(BaseModel):
         """One line of canonical JSON: fields that are not set left out, keys sorted, UTF-8 kept."""
         fields = self.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def action_of(answer: object) -> str | None:
-    """The action an answer names, `{"Content": {"Action": name}}`, or None where it names none."""
-    content = answer.get("Content") if isinstance(answer, dict) else None
-    action = content.get("Action") if isinstance(content, dict) else None
-    return action if isinstance(action, str) and action else None
