@@ -158,15 +158,18 @@ def _library() -> ctypes.CDLL:
                 f"this build of llama.cpp has no {name}", where=str(folder), hint=_HINT
             ) from error
         function.restype, function.argtypes = result, arguments
-    library.llama_log_set(_keep_error, None)
+    library.llama_log_set(_KEEP_ERROR, None)
     library.llama_backend_init()
     return library
 
 
-@_LogCallback
 def _keep_error(level: int, text: bytes, _data: object) -> None:
     if level == _LOG_ERROR:
         _errors.append(text.decode(errors="replace").strip())
+
+
+# Kept for good: the library holds no reference of its own.
+_KEEP_ERROR = _LogCallback(_keep_error)
 
 
 @contextmanager

@@ -133,6 +133,6 @@ def _rope_frequencies(hyper: Hyperparameters) -> Tensor:
         low, high = rope["low_freq_factor"], rope["high_freq_factor"]
         trained = rope["original_max_position_embeddings"] / wavelength
         smooth = np.clip((trained - low) / (high - low), 0, 1)
-        return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+        return np.asarray(1 / ((1 - smooth) / rope["factor"] + smooth), np.float32)
 
     return Tensor("rope_freqs.weight", (pairs,), load)

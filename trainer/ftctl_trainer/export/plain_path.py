@@ -49,7 +49,7 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
     parameters = sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in tensors)
     dtype = np.dtype("<f4" if parameters <= _FLOAT32_PARAMETERS else "<f2")
     shards = list(_shards(tensors, dtype.itemsize))
-    weights = {}
+    weights: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         _write_shard(folder / name, shard, dtype)

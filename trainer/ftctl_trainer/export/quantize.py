@@ -9,10 +9,12 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
 
 from ftctl.contract.qtypes import FTYPES
 from ftctl_trainer.export import llama_cpp
-from ftctl_trainer.export.tensor_types import Kind, plan
+from ftctl_trainer.export.tensor_types import plan
 from ftctl_trainer.export.tensors import Array, Tensor
 
 
@@ -43,7 +45,7 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
         for tensor in model.tensors:
             values = tensor.load()
             # Several outputs often agree on a type.
-            encoded: dict[Kind, np.ndarray] = {}
+            encoded: dict[Kind, NDArray[np.generic]] = {}
             for writer, kinds in files:
                 kind = kinds[tensor.name]
                 if kind not in encoded:
@@ -51,7 +53,7 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
                 writer.write_tensor_data(encoded[kind])
 
 
-def encode(values: Array, kind: Kind, threads: int) -> np.ndarray:
+def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
     """The bytes of a tensor in a GGUF type, as rows."""
     if kind == Kind.F32:
         return values

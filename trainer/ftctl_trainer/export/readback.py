@@ -26,11 +26,10 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from gguf import GGMLQuantizationType as Kind
 
 from ftctl.errors import VerificationError
 from ftctl_trainer.export.tensors import Array, Tensor
-
-Kind = gguf.GGMLQuantizationType
 
 _HALF = 2.0**-11
 _SUBNORMAL = 2.0**-25
@@ -103,7 +102,8 @@ def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:
         allowed = np.full_like(wanted, np.abs(wanted).max() * _ORDER_OF_A_SUM)
         error = np.abs(values - wanted)
     elif kind in _FLOATS:
-        allowed = np.abs(wanted) * _FLOATS[kind] + (_SUBNORMAL if kind == Kind.F16 else 0)
+        tiny = _SUBNORMAL if kind == Kind.F16 else 0.0
+        allowed = np.asarray(np.abs(wanted) * _FLOATS[kind] + tiny, np.float32)
         error = np.abs(values - wanted)
     elif kind in _STEPS:
         blocks = wanted.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import gguf
+from gguf import GGMLQuantizationType as Kind
 
 from ftctl.contract import qtypes
 from ftctl.errors import ConfigError
 from ftctl_trainer.export.tensors import Tensor
 from ftctl_trainer.export.unsupported import needs_llama_cpp
-
-Kind = gguf.GGMLQuantizationType
 
 # What most matrices get.
 _DEFAULT: dict[str, Kind] = {
