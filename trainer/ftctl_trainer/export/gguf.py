@@ -1,0 +1,139 @@
+"""A merged model as GGUF files: by llama.cpp's own tools where they are, else built in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+
+from ftctl.contract.spec import PathsConfig
+from ftctl_trainer.export import llama_family
+from ftctl_trainer.export.isolated import check_stop, isolated
+from ftctl_trainer.export.merge import EMBEDDING, merged_tensors
+from ftctl_trainer.export.plain_path import Tools, convert, quantize, save_merged
+from ftctl_trainer.export.quantize import GgufModel, write_ggufs
+from ftctl_trainer.export.readback import read_back
+from ftctl_trainer.export.tensors import Tensor
+from ftctl_trainer.export.vocabulary import add_vocabulary
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a GGUF is made of: folders of the base model and the adapter, and a name for people."""
+
+    base: Path
+    adapter: Path
+    name: str
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer as it was trained with, which the adapter's folder has."""
+        saved = (self.adapter / file for file in ("tokenizer.json", "tokenizer.model"))
+        return self.adapter if any(file.exists() for file in saved) else self.base
+
+
+def find_tools(paths: PathsConfig) -> Tools | None:
+    """llama.cpp's converter and quantizer, where paths.* lead to both."""
+    folder = Path(paths.llama_cpp_dir).expanduser()
+    tools = Tools(folder / "convert_hf_to_gguf.py", folder / paths.quantized_path)
+    return tools if tools.converter.is_file() and tools.quantizer.is_file() else None
+
+
+def export(
+    inputs: Inputs,
+    outputs: dict[str, Path],
+    *,
+    tools: Tools | None,
+    scratch: Path,
+    threads: int,
+    stop: threading.Event,
+) -> None:
+    """
+    Merge, write and quantize; then read every file back.
+
+    Args:
+        outputs: quantization type to the file to write.
+        tools: take llama.cpp's own tools, for any architecture; None: built in, llama only.
+        scratch: an empty folder.
+    Raises:
+        RunFailedError: adapter and base do not fit, or a kind of model not handled.
+        VerificationError: a file does not hold what was merged.
+        StoppedError: `stop` was set.
+    """
+    if tools is None:
+        log.info("export: built in (merge, GGUF and quantize in one pass; llama family)")
+        isolated(stop, write_built_in, inputs, outputs, threads)
+        checked = isolated(stop, read_back_built_in, inputs, outputs)
+        log.info("read back: %d tensors are what was merged", checked)
+        return
+    log.info("export: plain path (merge, %s, %s)", tools.converter, tools.quantizer)
+    merged, whole = scratch / "merged", scratch / "merged.gguf"
+    isolated(stop, save_merged, inputs.base, inputs.adapter, inputs.tokenizer, merged)
+    convert(tools, merged, whole, stop)
+    for qtype, path in outputs.items():
+        check_stop(stop)
+        quantize(tools, whole, path, qtype, threads, stop)
+    checked = isolated(stop, read_back_converted, whole, outputs)
+    log.info("read back: %d tensors are what was converted", checked)
+
+
+def write_built_in(inputs: Inputs, outputs: dict[str, Path], threads: int) -> None:
+    """Merge and write every type in one pass."""
+    write_ggufs(built_in_model(inputs), outputs, threads)
+
+
+def read_back_built_in(inputs: Inputs, outputs: dict[str, Path]) -> int:
+    """Compare every file with the merge, done again; return the number of tensors."""
+    return _read_back(built_in_model(inputs).tensors, outputs)
+
+
+def read_back_converted(whole: Path, outputs: dict[str, Path]) -> int:
+    """Compare every file with the one it was quantized from; return the number of tensors."""
+    return _read_back([_stored(tensor) for tensor in gguf.GGUFReader(whole).tensors], outputs)
+
+
+def built_in_model(inputs: Inputs) -> GgufModel:
+    """
+    Describe a merged llama as GGUF; nothing is read but headers and the tokenizer.
+
+    Raises:
+        RunFailedError: another architecture, or a tokenizer not handled here.
+    """
+    config = json.loads((inputs.base / "config.json").read_text(encoding="utf-8"))
+    llama_family.check_supported(config, inputs.base)
+    hyper = llama_family.Hyperparameters.read(config)
+    merged = merged_tensors(inputs.base, inputs.adapter)
+    vocabulary = next(tensor.shape[0] for tensor in merged if tensor.name == EMBEDDING)
+
+    def add_metadata(writer: gguf.GGUFWriter) -> None:
+        writer.add_type(gguf.GGUFType.MODEL)
+        writer.add_name(inputs.name)
+        llama_family.add_hyperparameters(writer, hyper, vocabulary)
+        add_vocabulary(writer, inputs.tokenizer, vocabulary)
+
+    return GgufModel(
+        architecture=gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA],
+        tensors=llama_family.gguf_tensors(merged, hyper),
+        blocks=hyper.blocks,
+        gqa=hyper.heads // hyper.kv_heads,
+        add_metadata=add_metadata,
+    )
+
+
+def _read_back(tensors: list[Tensor], outputs: dict[str, Path]) -> int:
+    return sum(1 for path in outputs.values() for _ in read_back(path, tensors))
+
+
+def _stored(tensor: gguf.ReaderTensor) -> Tensor:
+    shape = tuple(int(size) for size in reversed(tensor.shape))
+    return Tensor(
+        tensor.name,
+        shape,
+        lambda: gguf.dequantize(tensor.data, tensor.tensor_type).reshape(shape),
+    )

@@ -1,0 +1,84 @@
+"""Calls into native code, each in a process of its own: a crash there becomes a clear error."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from ftctl.errors import FtctlError, RunFailedError, StoppedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_POLL_S = 0.2
+_EXIT_S = 10
+
+
+def isolated(
+    stop: threading.Event, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """
+    Call a module-level function in a fresh process and return what it returns.
+
+    Raises:
+        StoppedError: `stop` was set meanwhile; the process was killed.
+        FtctlError: as the function raised it.
+        RunFailedError: the process died, as of a segmentation fault or for lack of memory.
+    """
+    # spawn: a forked copy of a process with threads (torch, BLAS) may hang.
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(sender, function, args, kwargs), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        while not receiver.poll(_POLL_S):
+            check_stop(stop)
+        outcome: T | FtctlError = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RunFailedError(
+            f"{function.__name__} ended without a result, {_ending(process.exitcode)}",
+            where="llama.cpp",
+            hint="Out of memory kills like this too; see the log above, or try a smaller type.",
+        ) from None
+    finally:
+        # After a result nothing is left to do; a server's threads might linger.
+        if not stop.is_set():
+            process.join(_EXIT_S)
+        process.kill()
+        process.join()
+    if isinstance(outcome, FtctlError):
+        raise outcome
+    return outcome
+
+
+def check_stop(stop: threading.Event) -> None:
+    """Raise StoppedError once `stop` is set."""
+    if stop.is_set():
+        raise StoppedError(
+            "stopped between two steps of the export",
+            hint="Nothing was published; `ftctl resume` starts the convert stage again.",
+        )
+
+
+def _serve(
+    sender: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    # Both may reach the whole process group; the parent alone decides what follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        sender.send(function(*args, **kwargs))
+    except FtctlError as error:
+        sender.send(error)
+
+
+def _ending(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"killed by {signal.Signals(-exitcode).name}"
+    return f"exit code {exitcode}"

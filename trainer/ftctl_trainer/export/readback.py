@@ -1,0 +1,129 @@
+"""
+Every tensor of a GGUF, dequantized and compared with what was merged, block by block.
+
+Where the bounds come from. A quantizer without an importance matrix rounds each value of a block
+to a grid; with M the largest absolute value of the block and R its range (largest - smallest):
+
+- q8_0 has the step M / 127: no error above half a step. q4_1 and q5_1 have the step R / 15 and
+  R / 31: the same. Their minimum and step are stored as float16, which adds 2^-11 of each.
+- q4_0 and q5_0 put M itself at -8 or -16, so the other end is one step short: a value there may
+  be off by a whole step, M / 8 or M / 16.
+- The k and iq4 types choose scales by least squares, within super-blocks whose scales are
+  themselves rounded; single values may be off by more, the root mean square over a block of 256
+  may not: n bits over [-M, M] have the step 2M / (2^n - 1), and even every value off by half of
+  that gives M / (2^n - 1). iq4's grid is uneven: its widest gap is 24 of 254, hence M * 12 / 127.
+- Types of two or three bits that llama-quantize alone makes have codebooks: half of M.
+- f16 and bf16 are off by half of their last digit, 2^-11 and 2^-8 of a value; f32 by no more than
+  the order of a sum changes, 2^-20 of the tensor's largest value.
+
+A float16 below 2^-14 loses digits: its absolute error is 2^-25, times the largest multiple of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Kind
+
+from ftctl.errors import VerificationError
+from ftctl_trainer.export.tensors import Array, Tensor
+
+_HALF = 2.0**-11
+_SUBNORMAL = 2.0**-25
+# Largest absolute error: share of M, share of R.
+_STEPS = {
+    Kind.Q8_0: (0.5 / 127, 0.0),
+    Kind.Q4_0: (1 / 8, 0.0),
+    Kind.Q5_0: (1 / 16, 0.0),
+    Kind.Q4_1: (0.0, 0.5 / 15),
+    Kind.Q5_1: (0.0, 0.5 / 31),
+}
+# Largest root mean square over a super-block, as a share of M.
+_ROOT_MEAN_SQUARES = {
+    Kind.Q2_K: 1 / 3,
+    Kind.Q3_K: 1 / 7,
+    Kind.Q4_K: 1 / 15,
+    Kind.Q5_K: 1 / 31,
+    Kind.Q6_K: 1 / 63,
+    Kind.IQ4_NL: 12 / 127,
+    Kind.IQ4_XS: 12 / 127,
+}
+_CODEBOOK = 1 / 2
+_FLOATS = {Kind.F16: 2.0**-11, Kind.BF16: 2.0**-8}
+_ORDER_OF_A_SUM = 2.0**-20
+_SUPER_BLOCK = 256
+
+
+def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
+    """
+    Compare a GGUF with the tensors it was made from; yield each name once it has passed.
+
+    Raises:
+        VerificationError: a tensor is missing or superfluous, has another shape, or a block of it
+            is off by more than its type allows.
+    """
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    if missing := {tensor.name for tensor in tensors} ^ set(found):
+        raise VerificationError(
+            f"{sorted(missing)[0]} stands in only one of the file and the model", where=str(file)
+        )
+    for tensor in tensors:
+        stored = found[tensor.name]
+        kind = Kind(stored.tensor_type)
+        values = gguf.dequantize(stored.data, kind).reshape(-1)
+        wanted = tensor.load().reshape(-1)
+        if values.size != wanted.size:
+            raise VerificationError(
+                f"{tensor.name} has {values.size} values instead of {wanted.size}", where=str(file)
+            )
+        worst, block = worst_block(values, wanted, kind)
+        if not worst <= 1:
+            raise VerificationError(
+                f"{tensor.name} ({kind.name}) is not what was merged: block {block} is off by "
+                f"{worst:.3g} times what {kind.name} allows",
+                where=file.name,
+                hint="The file is damaged or was written wrongly; nothing was published.",
+            )
+        yield tensor.name
+
+
+def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:
+    """
+    The largest error of a block as a share of what `kind` allows, and the number of that block.
+
+    Args:
+        values: dequantized, flat.
+        wanted: what was quantized, flat.
+    """
+    if kind == Kind.F32:
+        allowed = np.full_like(wanted, np.abs(wanted).max() * _ORDER_OF_A_SUM)
+        error = np.abs(values - wanted)
+    elif kind in _FLOATS:
+        tiny = _SUBNORMAL if kind == Kind.F16 else 0.0
+        allowed = np.asarray(np.abs(wanted) * _FLOATS[kind] + tiny, np.float32)
+        error = np.abs(values - wanted)
+    elif kind in _STEPS:
+        blocks = wanted.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])
+        allowed = _largest_error(blocks, *_STEPS[kind])
+        error = np.abs(values.reshape(blocks.shape) - blocks).max(axis=1)
+    else:
+        size = _SUPER_BLOCK if wanted.size % _SUPER_BLOCK == 0 else 32
+        blocks = wanted.reshape(-1, size)
+        limit = _ROOT_MEAN_SQUARES.get(kind, _CODEBOOK)
+        allowed = np.abs(blocks).max(axis=1) * limit + _SUPER_BLOCK * _SUBNORMAL
+        error = np.sqrt(np.square(values.reshape(blocks.shape) - blocks).mean(axis=1))
+    # Where nothing is allowed, any error is infinitely too much.
+    share = np.divide(error, allowed, out=np.full_like(error, np.inf), where=allowed > 0)
+    excess = np.where(error == 0, 0.0, np.nan_to_num(share, nan=np.inf, posinf=np.inf))
+    worst = int(excess.argmax())
+    return float(excess[worst]), worst
+
+
+def _largest_error(blocks: Array, of_largest: float, of_range: float) -> Array:
+    largest = np.abs(blocks).max(axis=1)
+    span = blocks.max(axis=1) - blocks.min(axis=1)
+    rounding = _HALF * (largest + span) + _SUBNORMAL * 256
+    return np.asarray(largest * of_largest + span * of_range + rounding, np.float32)
