@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.tiny_run import TinyRun
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.status import Status
 from ftctl.storage.markers import download_folder
 from ftctl.storage.tombstones import write_tombstone
-from tests.integration.tiny_model import action_rows, make_tiny_model
-from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
 # Dropout draws random numbers in every step: a resume must go on with the right ones.
-DROPOUT = {"model": {"lora_dropout": 0.2}}
+DROPOUT: dict[str, dict[str, Any]] = {"model": {"lora_dropout": 0.2}}
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +142,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(
     poisoned = _with_a_poisoned_token(model, tmp_path / "model", "€")
     rows = action_rows(24)
     rows[20]["prompt"]["user_input"] = "€"  # type: ignore[index]
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "dataset": {"shuffle": False},
         "training": {"save_steps": 2, "eval_steps": 50},
         "testing": {"test": False},
@@ -179,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(
     ],
 )
 def test_what_the_same_inputs_would_meet_again_fails_the_run_for_good(
-    model: Path, tmp_path: Path, settings: dict[str, dict[str, object]], message: str
+    model: Path, tmp_path: Path, settings: dict[str, dict[str, Any]], message: str
 ) -> None:
     run = TinyRun(tmp_path, model, settings).write()
     code, lines = run.train_now()
@@ -221,7 +222,7 @@ def test_a_cancelled_run_ends_at_once(model: Path, tmp_path: Path) -> None:
 
 
 def test_trains_a_head_whole_and_publishes_the_best_step(model: Path, tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "model": {"modules_to_save": ["lm_head"], "torch_dtype": "float32"},
         "training": {"load_best": True, "eval_steps": 4, "save_total_limit": 1},
     }
@@ -244,11 +245,19 @@ def test_an_unreadable_run_file_is_a_config_error(tmp_path: Path) -> None:
     assert "is no YAML" in lines[-1]["message"]
 
 
-def test_log_lines_are_json_and_carry_status_and_metrics(finished: TinyRun) -> None:
-    # The run is done, so what it printed is gone; a new one says the same at once.
-    code, lines = finished.train_now()
-    assert code == 0
-    assert not [line for line in lines if "not_json" in line]
+def test_a_second_process_waits_for_the_first_and_finds_nothing_left_to_do(
+    model: Path, tmp_path: Path
+) -> None:
+    run = TinyRun(tmp_path, model).write()
+    first, second = run.start(), run.start()
+    ends = [run.finish(first), run.finish(second)]
+    assert [code for code, _ in ends] == [0, 0], ends
+    said = [" ".join(line["message"] for line in lines) for _, lines in ends]
+    [waited] = [text for text in said if "waiting: " in text]
+    assert "nothing to do" in waited
+    kinds = [line["kind"] for line in run.lines("events.jsonl")]
+    assert (kinds.count("started"), kinds.count("published")) == (1, 2)
+    assert not [line for _, lines in ends for line in lines if "not_json" in line]
 
 
 def _without_times(run: TinyRun) -> list[dict[str, object]]:

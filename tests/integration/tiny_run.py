@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.integration.tiny_model import action_rows
 
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.runfile import ModelSource, RunFile
@@ -22,7 +23,6 @@ from ftctl.data.digest import push_dataset
 from ftctl.data.example import Example
 from ftctl.storage.folder import FolderStore
 from ftctl_trainer.model.source import folder_sha256
-from tests.integration.tiny_model import action_rows
 
 TEMPLATE = "Available actions: {{ actions | join(', ') }}\nUser: {{ user_input }}"
 ENVIRONMENT = {

@@ -120,6 +120,7 @@ def sft_trainer(
 class LabelLossTrainer(SFTTrainer):  # type: ignore[misc]
     """Loss a label token over the whole accumulated step, counted; held-out loss by tokens."""
 
+    control: Any
     _progress: Progress
     _held_out: Sequence[Row]
     _collate: Collate

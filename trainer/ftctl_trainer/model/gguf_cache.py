@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def _unpack(path: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32
         )
-    except (ValueError, KeyError, ImportError, NotImplementedError) as error:
+    # Cut or damaged files fail wherever the reader happens to be.
+    except (ValueError, LookupError, OverflowError, ImportError, struct.error) as error:
         raise ConfigError(
             f"the GGUF file cannot be used as a base model: {error}",
             where=str(path),

@@ -19,7 +19,6 @@ def download_model(name: str, revision: str) -> Path:
         ConfigError: no such model or commit, or it is gated and the token does not open it.
         StorageError: the hub does not answer.
     """
-    import httpx
     from huggingface_hub import errors, snapshot_download
 
     where = f"model.model_name={name}"
@@ -50,7 +49,8 @@ def download_model(name: str, revision: str) -> Path:
                 where=where,
                 hint="Set model.revision to a commit that its page shows.",
             ) from error
-        except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, httpx.HTTPError) as error:
+        # HTTPError is the base of whichever client this version of the hub's library uses.
+        except (errors.LocalEntryNotFoundError, errors.HTTPError, OSError) as error:
             if left == 0:
                 raise StorageError(
                     f"the model hub does not answer: {type(error).__name__}",

@@ -1,0 +1,108 @@
+"""Checkpoints in a real folder store: complete or invisible, pruned, and never mixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftctl.contract.layout import RunLayout
+from ftctl.contract.status import Metrics
+from ftctl.errors import StorageError
+from ftctl.storage.folder import FolderStore
+from ftctl_trainer.checkpoints import Checkpoints
+
+KEYS = RunLayout("run-0123456789ab")
+
+
+@dataclass
+class Notes:
+    """A reporter and a lease that write down what they are told."""
+
+    fence: int = 3
+    lost: bool = False
+    said: list[tuple[str, Any]] = field(default_factory=list)
+
+    def phase(self, text: str) -> None: ...
+    def progress(self, step: int, total: int) -> None: ...
+    def metrics(self, line: Metrics) -> None: ...
+    def rewind(self, step: int) -> None: ...
+
+    def event(self, kind: str, **data: Any) -> None:
+        self.said.append((kind, data))
+
+    def flush(self) -> None:
+        self.said.append(("flush", {}))
+
+    def check(self) -> None:
+        if self.lost:
+            raise StorageError("the lease was lost")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
+
+
+def made(tmp_path: Path, step: int) -> Path:
+    folder = tmp_path / f"local-{step}"
+    folder.mkdir()
+    (folder / "adapter.bin").write_text(f"weights of {step}")
+    return folder
+
+
+def test_keeps_the_newest_and_the_one_it_is_told_to_keep(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    notes = Notes()
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=2)
+    for step in (10, 20, 30, 40, 50):
+        checkpoints.save(step, made(tmp_path, step), keep=20)
+    checkpoints.flush()
+    assert checkpoints.steps() == [20, 40, 50]
+    assert checkpoints.download_newest(tmp_path / "new") == 50
+    assert (tmp_path / "new" / "adapter.bin").read_text() == "weights of 50"
+    assert not list(tmp_path.glob("local-*"))
+    assert notes.said[:2] == [("flush", {}), ("checkpoint", {"step": 10})]
+
+
+def test_an_upload_that_was_cut_off_is_never_seen_and_is_cleared_away(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    notes = Notes()
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=2)
+    checkpoints.save(10, made(tmp_path, 10))
+    checkpoints.flush()
+    store.write(f"{KEYS.checkpoint(20)}adapter.bin", b"half")
+    assert checkpoints.steps() == [10]
+    checkpoints.discard_incomplete()
+    assert [info.key for info in store.list(KEYS.checkpoint(20))] == []
+    assert checkpoints.steps() == [10]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    notes = Notes()
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=5)
+    for step in (10, 20):
+        checkpoints.save(step, made(tmp_path, step))
+    checkpoints.flush()
+    store.write(f"{KEYS.checkpoint(20)}adapter.bin", b"weights of 02")
+    assert checkpoints.download_newest(tmp_path / "new") == 10
+    store.write(f"{KEYS.checkpoint(10)}adapter.bin", b"weights of 01")
+    with pytest.raises(StorageError, match="sha256"):
+        checkpoints.download_newest(tmp_path / "none")
+
+
+def test_a_holder_that_lost_its_lease_completes_no_checkpoint(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    notes = Notes(lost=True)
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=2)
+    checkpoints.save(10, made(tmp_path, 10))
+    with pytest.raises(StorageError, match="the lease was lost"):
+        checkpoints.flush()
+    assert checkpoints.steps() == []

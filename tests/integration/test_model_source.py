@@ -1,0 +1,123 @@
+"""Base models from a folder, a GGUF file and a hub that answers as the real one does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ftctl.contract.runfile import ModelSource
+from ftctl.errors import ConfigError, FtctlError, StorageError
+from ftctl_trainer.model.source import file_sha256, folder_sha256, model_folder
+
+# Status and X-Error-Code, by a word in the model's name.
+ANSWERS = {
+    "missing": (404, "RepoNotFound"),
+    "gated": (403, "GatedRepo"),
+    "branch": (404, "RevisionNotFound"),
+    "broken": (500, ""),
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers every request with the error that the model's name asks for."""
+
+    def do_GET(self) -> None:
+        word = next((word for word in ANSWERS if word in self.path), "missing")
+        status, code = ANSWERS[word]
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A hub on a free port; the library reads its address at import, so constants are set."""
+    from huggingface_hub import constants
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        pytest.param("org/missing", ConfigError, "there is no such model at the hub", id="missing"),
+        pytest.param("org/gated", ConfigError, "the model is gated", id="gated"),
+        pytest.param("org/branch", ConfigError, "the model has no revision 'abc'", id="revision"),
+        pytest.param("a/b/c/d", ConfigError, "there is no such model", id="no-name-of-a-model"),
+    ],
+)
+def test_what_the_hub_refuses_is_named(
+    hub: None, name: str, kind: type[FtctlError], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        model_folder(ModelSource(name=name, kind="hub", revision="abc"))
+    assert caught.value.where == f"model.model_name={name}"
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_hub_that_does_not_answer_can_be_tried_again(
+    hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(StorageError, match="the model hub does not answer") as caught:
+        model_folder(ModelSource(name="org/any", kind="hub", revision="abc"))
+    assert caught.value.exit_code == 5
+
+
+def test_the_digest_of_a_folder_covers_the_files_of_a_model_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    digest = folder_sha256(tmp_path)
+    (tmp_path / "README.md").write_text("words")
+    assert folder_sha256(tmp_path) == digest
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert folder_sha256(tmp_path) != digest
+
+
+def test_a_gguf_file_that_is_none_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF but not really")
+    source = ModelSource(name="m", kind="gguf", path=str(path), revision=file_sha256(path))
+    with pytest.raises(ConfigError, match="cannot be used as a base model"):
+        model_folder(source)
+    assert list((tmp_path / "cache" / "models").iterdir()) == []
+
+
+def test_a_gguf_file_that_was_unpacked_is_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"content")
+    unpacked = tmp_path / "cache" / "models" / file_sha256(path)
+    unpacked.mkdir(parents=True)
+    source = ModelSource(name="m", kind="gguf", path=str(path), revision=file_sha256(path))
+    assert model_folder(source) == unpacked
