@@ -93,6 +93,7 @@ class LazyGroup(TyperGroup):
         end = args.index("--") if "--" in args else len(args)
         if _DEBUG in args[:end]:
             ctx.meta[_DEBUG] = True
+            os.environ["FTCTL_DEBUG"] = "1"  # a stage's own process shows its traceback too
             args = [arg for arg in args[:end] if arg != _DEBUG] + args[end:]
         return super().parse_args(ctx, args)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="the run's config.yaml")
     chosen = parser.parse_args(arguments)
     configure_logging()
+    # Read when OpenMP is loaded with torch. Its threads otherwise spin while they wait, and two
+    # processes on the same cores then slow one another down several times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # After the logging, which silences libraries before they are imported.
     from ftctl_trainer.runner import load_run, run_stage
 
@@ -34,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logging.WARNING if error.exit_code == exits.STOPPED else logging.ERROR, "%s", error
         )
         return error.exit_code
-    except Exception:
-        _log.exception("a bug: please report it with these lines")
+    except Exception as error:
+        _log.exception("a bug: %s: %s", type(error).__name__, error)
         return exits.BUG
     return exits.OK
 

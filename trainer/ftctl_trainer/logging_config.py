@@ -58,14 +58,12 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
-        message = record.getMessage()
-        if record.exc_info:
-            message = f"{message}\n{self.formatException(record.exc_info)}"
         return LogLine(
             time=now(),
             level=record.levelname.lower(),
             logger=record.name,
-            message=message,
+            message=record.getMessage(),
+            traceback=self.formatException(record.exc_info) if record.exc_info else None,
             status=getattr(record, "status", None),
             metrics=getattr(record, "metrics", None),
         ).model_dump_json(exclude_none=True)

@@ -79,7 +79,7 @@ def finish(run: RunFile, store: Store, *, as_json: bool, quiet: bool) -> None:
     from ftctl.local.pipeline import is_published, run_pipeline
     from ftctl.local.view import View
 
-    view = View(Console(stderr=True), quiet=quiet)
+    view = View(Console(stderr=True), quiet=quiet, debug="FTCTL_DEBUG" in os.environ)
     with view:
         if is_published(store, run.run_id):
             view.say(f"{run.run_id} is published already.")

@@ -94,5 +94,6 @@ class LogLine(Stored):
     level: str
     logger: str
     message: str
+    traceback: str | None = None
     status: Status | None = None
     metrics: Metrics | None = None

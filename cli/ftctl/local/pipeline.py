@@ -65,7 +65,8 @@ class _Last:
     def see(self, line: LogLine) -> None:
         if line.status is not None:
             self.step = max(self.step, line.status.step)
-            self.error = line.status.error or self.error
+        if line.level == "error":
+            self.error = line.message
 
 
 def _failure(run: RunFile, stage: Stage, end: StageEnd, last: _Last) -> Exception:

@@ -11,17 +11,17 @@ from ftctl.report.figures import duration
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-_QUIET_LEVELS = ("DEBUG", "INFO")
 
 
 class View:
     """Use as a context manager; give it every line a stage logs."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, debug: bool = False) -> None:
         from rich.live import Live
 
         self._console = console
         self._quiet = quiet
+        self._debug = debug
         self._live = Live(console=console, refresh_per_second=4, transient=True)
         self._moving = console.is_terminal and not quiet
         self._said = ""
@@ -42,12 +42,14 @@ class View:
 
     def line(self, line: LogLine) -> None:
         """Show one log line of a stage."""
-        if line.level not in _QUIET_LEVELS:
-            self.say(f"{line.level.lower()}: {line.message}")
-        elif line.status is None and line.metrics is None:
-            self.say(f"  {line.message}")
+        if line.traceback and self._debug:
+            self.say(line.traceback)
         if line.status is not None:
             self._status(line.status)
+        elif line.level == "info":
+            self.say(f"        {line.message}")
+        elif line.level != "error":  # an error ends the stage, and is told by whoever runs it
+            self.say(f"{line.level}: {line.message}")
 
     def say(self, text: str) -> None:
         """Print a line for people."""
