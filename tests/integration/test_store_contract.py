@@ -214,9 +214,7 @@ def _enter(gate: threading.Barrier) -> None:
     globals()["_gate"] = gate
 
 
-def _contend(
-    config: StorageConfig, name: int, turns: list[tuple[str, str | None]]
-) -> list[bool]:
+def _contend(config: StorageConfig, name: int, turns: list[tuple[str, str | None]]) -> list[bool]:
     store = open_store(config)
     store.stat("warm-up")
     won = []
