@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ from ftctl.contract.spec import Config
 from ftctl.data.demands import refuse_unfit
 from ftctl.data.digest import dataset_record, pull_record, pull_split
 from ftctl.data.example import Example
+from ftctl.data.holdout import hold_out
 from ftctl.data.locate import Places, find_sources
 from ftctl.data.objects import ObjectStore, OpenStore
 from ftctl.data.problems import Problem, listing, refuse_above
 from ftctl.data.rows import FileRows, read_examples
+from ftctl.data.wanted import Wanted, wanted_files
 from ftctl.errors import ConfigError, DataError
 
 PUSHED = "sha256:"
@@ -81,16 +82,10 @@ def load_dataset(
     """
     loader = _Loader(config, base_dir, store, open_store)
     dataset = loader.dataset
-    wanted = wanted_files(config)
-    dataset.train = loader.split("train", wanted["train"], key="dataset.train")
-    if wanted["eval"]:
-        dataset.eval = loader.split("eval", wanted["eval"], key="dataset.eval")
-    elif pushed := _pushed_with(wanted["train"], store, "eval"):
-        dataset.eval = loader.split("eval", pushed, key="dataset.train")
-    if wanted["test"]:
-        dataset.test = loader.split("test", wanted["test"], key="testing.test_dataset")
-    elif pushed := _pushed_with(wanted["train"], store, "test"):
-        dataset.test = loader.split("test", pushed, key="dataset.train")
+    train, eval_, test = wanted_files(config)
+    dataset.train = loader.split("train", train)
+    dataset.eval = loader.split("eval", eval_ if eval_.files else _along(train, store, "eval"))
+    dataset.test = loader.split("test", test if test.files else _along(train, store, "test"))
     loader.finish()
     if config.dataset.limit:
         dataset.train = dataset.train[: config.dataset.limit]
@@ -100,55 +95,6 @@ def load_dataset(
         )
     refuse_unfit(dataset.splits, config.training.method)
     return dataset
-
-
-def wanted_files(config: Config) -> dict[str, list[str]]:
-    """
-    What the configuration names for each split, in its own words.
-
-    Raises:
-        ConfigError: it names no training rows.
-    """
-    data, grpo = config.dataset, config.training.method == "grpo"
-    train = (config.grpo.train_data if grpo else None) or data.train
-    if not train and config.model.dataset_name:
-        train = str(Path(config.paths.data_dir) / config.model.dataset_name)
-    if not train:
-        raise ConfigError(
-            "no training data is named",
-            where="dataset.train",
-            hint="Set it to a file, a glob, an s3:// URL or sha256:DIGEST: "
-            "dataset.train=data/train.jsonl.",
-        )
-    return {
-        "train": _listed(train),
-        "eval": _listed((config.grpo.val_data if grpo else None) or data.eval),
-        "test": _listed(config.testing.test_dataset),
-    }
-
-
-def hold_out(
-    rows: Sequence[Example], fraction: float, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """
-    Split rows into those to train on and a share held out, at least one row of each.
-
-    A row's place depends on the seed and its id alone: a row added later moves few others.
-
-    Raises:
-        DataError: there are fewer than two rows.
-    """
-    if len(rows) < 2:
-        raise DataError(
-            f"{len(rows)} row cannot be split",
-            where="dataset.eval_fraction",
-            hint="Add rows, name dataset.eval, or set dataset.eval_fraction=0.",
-        )
-    count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode()).digest())
-    held = {row.id for row in order[:count]}
-    train = [row for row in rows if row.id not in held]
-    return train, [row for row in rows if row.id in held]
 
 
 class _Loader:
@@ -167,15 +113,15 @@ class _Loader:
         self._places = Places(folders, config.storage, open_store)
         self._failures: list[DataError] = []
 
-    def split(self, name: str, wanted: Sequence[str], *, key: str) -> list[Example]:
+    def split(self, name: str, wanted: Wanted) -> list[Example]:
         """The rows of one split. Ids that several files use get the file's stem before them."""
         rows: list[Example] = []
         taken: set[str] = set()
-        for part in wanted:
+        for part in wanted.files:
             if part.startswith(PUSHED):
-                found = [self._pushed(part, name, key)]
+                found = [self._pushed(part, name, wanted.key)]
             else:
-                found = self._files(part, name, key)
+                found = self._files(part, name, wanted.key)
             for file in found:
                 rows.extend(_renamed(file, taken))
         return [_with_actions(row, self._config.dataset.always_allowed_actions) for row in rows]
@@ -233,16 +179,13 @@ class _Loader:
         )
 
 
-def _listed(value: str | list[str] | None) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
-
-
-def _pushed_with(wanted: Sequence[str], store: ObjectStore | None, split: str) -> list[str]:
+def _along(train: Wanted, store: ObjectStore | None, split: str) -> Wanted:
     """The one pushed data set that the training rows come from, if it has this split too."""
-    if len(wanted) != 1 or not wanted[0].startswith(PUSHED) or store is None:
-        return []
-    record = pull_record(store, wanted[0].removeprefix(PUSHED))
-    return list(wanted) if split in record.splits else []
+    nothing = Wanted(train.key, [])
+    if store is None or len(train.files) != 1 or not train.files[0].startswith(PUSHED):
+        return nothing
+    record = pull_record(store, train.files[0].removeprefix(PUSHED))
+    return train if split in record.splits else nothing
 
 
 def _renamed(file: FileRows, taken: set[str]) -> list[Example]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ftctl.data.json_text import JsonError, parse, parse_at, skip_blank
-from ftctl.data.problems import Place, Problem
+from ftctl.data.problems import Place, Problem, names
 from ftctl.data.raw import ROW_LIMIT_BYTES, RawFile, RawRow, too_large
 from ftctl.errors import DataError
 
 ROWS_KEY = "examples"
+_SLICE_CHARACTERS = 2**20
 
 
 def read_json(text: str, name: str, stem: str) -> RawFile:
@@ -77,7 +78,7 @@ class _Reader:
             else:
                 self.file.header[key] = self._value()
         if not found:
-            keys = ", ".join(repr(key) for key in self.file.header) or "none"
+            keys = names(self.file.header) or "none"
             raise DataError(
                 f'no "{ROWS_KEY}" with a list or a map of rows; keys found: {keys}',
                 where=self.file.name,
@@ -112,13 +113,18 @@ class _Reader:
     def _row(self, key: str | None) -> None:
         start, place = self.at, Place(self.file.name, self._line_of(self.at))
         value = self._value()
-        size = self.at - start
-        if size > ROW_LIMIT_BYTES // 4:  # A character has at most four bytes.
-            size = len(self.text[start : self.at].encode("utf-8", "surrogatepass"))
+        size = self._size(start, self.at)
         if size > ROW_LIMIT_BYTES:
             self.file.problems.append(Problem(place, too_large(size), key))
         else:
             self.file.rows.append(RawRow(place, value, key))
+
+    def _size(self, start: int, end: int) -> int:
+        """Bytes of the text between two indexes, where that can matter; else its characters."""
+        if end - start <= ROW_LIMIT_BYTES // 4:  # A character has at most four bytes.
+            return end - start
+        steps = range(start, end, _SLICE_CHARACTERS)
+        return sum(len(self.text[at : min(at + _SLICE_CHARACTERS, end)].encode()) for at in steps)
 
     def _value(self) -> Any:
         value, end = parse_at(self.text, self.at)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ftctl.errors import DataError
 
 SHOWN = 20
+_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Problem:
     id: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.place}: {f'{self.id}: ' if self.id else ''}{self.reason}"
+        row = f"{printable(self.id)}: " if self.id else ""
+        return f"{self.place}: {row}{self.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """The problem as plain values, for `--json`."""
-        return {**asdict(self.place), "id": self.id, "reason": self.reason}
+        row_id = printable(self.id) if self.id else None
+        return {**asdict(self.place), "id": row_id, "reason": self.reason}
 
 
 class BadRowsError(DataError):
@@ -55,6 +58,19 @@ class BadRowsError(DataError):
             hint="Mend the rows, or leave them out with "
             f"dataset.max_bad={len(problems)}. `ftctl data validate` checks again.",
         )
+
+
+def printable(text: str) -> str:
+    """A user's own text as a message can show it: short, and nothing a terminal would obey."""
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    return shown if shown.isprintable() else ascii(shown)
+
+
+def names(keys: Iterable[str]) -> str:
+    """The first SHOWN keys that a user's file has, in a line."""
+    every = list(keys)
+    more = [f"and {len(every) - SHOWN:,} more"] if len(every) > SHOWN else []
+    return ", ".join([*map(printable, every[:SHOWN]), *more])
 
 
 def listing(lines: Sequence[object]) -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from ftctl.data.example import Example
 from ftctl.data.formats import Format, find_format
 from ftctl.data.formats.fields import Fields, kind
@@ -72,19 +69,11 @@ def _convert(
         return None, [f"the row is {kind(row.value)}, not an object"]
     shared = {"system": file.header["system"]} if "system" in file.header else {}
     fields = Fields({**shared, **row.value})
-    try:
-        example = format_.read(fields, row_id)
-    except ValidationError as error:
-        return None, [*fields.complaints, *map(_unfit, error.errors())]
+    example = format_.read(fields, row_id)
     reasons = fields.complaints
     if example is not None and not reasons:
         reasons.extend(_unstorable(example))
     return example, reasons
-
-
-def _unfit(detail: ErrorDetails) -> str:
-    where = ".".join(map(str, detail["loc"]))
-    return f"{where}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 
 def _unstorable(example: Example) -> list[str]:

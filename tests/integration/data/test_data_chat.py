@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_tokenizer import BOS, CHATML, tiny_tokenizer
+from tests.integration.data.tiny_tokenizer import BOS, CHATML, tiny_tokenizer
 
 from ftctl.data.example import Message
 from ftctl.errors import ConfigError, DataError

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from ftctl.storage.folder import FolderStore
+from ftctl.storage.open import open_store
 
+from ftctl.contract.operational import StorageConfig
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset, FileSummary, load_dataset
 from ftctl.data.problems import BadRowsError
@@ -180,25 +182,20 @@ def test_a_json_file_with_one_row_of_100_mb_is_refused_with_its_size(tmp_path: P
         load(tmp_path, "t.json")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
-    return FolderStore(tmp_path / "store")
-
-
 def test_data_in_an_object_store_is_read_through_the_store_that_is_opened(tmp_path: Path) -> None:
     put(tmp_path, "bucket/sets/a.json", rows(1))
     put(tmp_path, "bucket/sets/b.json", rows(2))
     opened = []
 
-    def open_store(config: Any) -> FolderStore:
+    def open_bucket(config: StorageConfig) -> FolderStore:
         opened.append((config.url, config.endpoint_url))
-        return FolderStore(tmp_path / config.url.removeprefix("s3://"))
+        return FolderStore(tmp_path / str(config.url).removeprefix("s3://"))
 
     def load_url(url: str) -> Dataset:
         config = Config.model_validate(
             {"dataset": {"train": url}, "storage": {"endpoint_url": "http://localhost:1"}}
         )
-        return load_dataset(config, base_dir=tmp_path, open_store=open_store)
+        return load_dataset(config, base_dir=tmp_path, open_store=open_bucket)
 
     assert load_url("s3://bucket/sets/*.json").sources == [
         "s3://bucket/sets/a.json",
@@ -213,6 +210,20 @@ def test_data_in_an_object_store_is_read_through_the_store_that_is_opened(tmp_pa
         load_url("s3://bucket/sets/c.json")
     with pytest.raises(ConfigError, match="'s3://bucket/' names no object"):
         load_url("s3://bucket/")
+
+
+def test_data_on_an_s3_server_is_read(s3_config: StorageConfig, tmp_path: Path) -> None:
+    server = open_store(s3_config)
+    for number in (1, 2):
+        server.write(f"sets/{number}.json", json.dumps(rows(number)).encode())
+    config = Config.model_validate(
+        {
+            "dataset": {"train": f"{s3_config.url}/sets/*.json"},
+            "storage": {"url": str(tmp_path), "endpoint_url": s3_config.endpoint_url},
+        }
+    )
+    dataset = load_dataset(config, base_dir=tmp_path, open_store=open_store)
+    assert ids(dataset) == {"train": ["1-1", "2-1"]}
 
 
 def test_without_an_object_store_its_urls_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from tiny_tokenizer import CHATML, tiny_tokenizer
+from tests.integration.data.tiny_tokenizer import CHATML, tiny_tokenizer
 
 from ftctl.data.example import ActionPrompt, Example, Message
 from ftctl.errors import ConfigError, DataError

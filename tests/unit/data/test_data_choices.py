@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from ftctl.contract.spec import Config
-from ftctl.data.dataset import hold_out, wanted_files
 from ftctl.data.demands import refuse_unfit
 from ftctl.data.example import Example, Message
+from ftctl.data.holdout import hold_out
 from ftctl.data.problems import BadRowsError, Place, Problem, refuse_above
+from ftctl.data.wanted import wanted_files
 from ftctl.errors import ConfigError, DataError
+
+Named = tuple[str, list[str]]
 
 ASKED = [Message(role="user", content="q")]
 ANSWERED = Example(id="a", messages=[*ASKED, Message(role="assistant", content="a")])
@@ -18,21 +21,27 @@ RANKED = Example(id="k", messages=ASKED, responses=["a", "b"], ranks=[1, 2])
 
 
 @pytest.mark.parametrize(
-    ("values", "want"),
+    ("values", "train", "eval_", "test"),
     [
         pytest.param(
             {"dataset": {"train": "x.json"}},
-            {"train": ["x.json"], "eval": [], "test": []},
+            ("dataset.train", ["x.json"]),
+            ("dataset.eval", []),
+            ("testing.test_dataset", []),
             id="file",
         ),
         pytest.param(
             {"dataset": {"train": ["x", "y"], "eval": "e"}, "testing": {"test_dataset": "t"}},
-            {"train": ["x", "y"], "eval": ["e"], "test": ["t"]},
+            ("dataset.train", ["x", "y"]),
+            ("dataset.eval", ["e"]),
+            ("testing.test_dataset", ["t"]),
             id="all",
         ),
         pytest.param(
             {"model": {"dataset_name": "n.json"}, "paths": {"data_dir": "d"}},
-            {"train": ["d/n.json"], "eval": [], "test": []},
+            ("model.dataset_name", ["d/n.json"]),
+            ("dataset.eval", []),
+            ("testing.test_dataset", []),
             id="dataset-name",
         ),
         pytest.param(
@@ -41,20 +50,24 @@ RANKED = Example(id="k", messages=ASKED, responses=["a", "b"], ranks=[1, 2])
                 "dataset": {"train": "x"},
                 "grpo": {"train_data": "g", "val_data": "v"},
             },
-            {"train": ["g"], "eval": ["v"], "test": []},
+            ("grpo.train_data", ["g"]),
+            ("grpo.val_data", ["v"]),
+            ("testing.test_dataset", []),
             id="grpo-has-its-own",
         ),
         pytest.param(
             {"dataset": {"train": "x"}, "grpo": {"train_data": "g", "val_data": "v"}},
-            {"train": ["x"], "eval": [], "test": []},
+            ("dataset.train", ["x"]),
+            ("dataset.eval", []),
+            ("testing.test_dataset", []),
             id="other-methods-ignore-it",
         ),
     ],
 )
 def test_files_are_named_in_several_places(
-    values: dict[str, Any], want: dict[str, list[str]]
+    values: dict[str, Any], train: Named, eval_: Named, test: Named
 ) -> None:
-    assert wanted_files(Config.model_validate(values)) == want
+    assert wanted_files(Config.model_validate(values)) == (train, eval_, test)
 
 
 def test_a_configuration_without_data_is_refused() -> None:
@@ -141,3 +154,18 @@ def test_more_bad_rows_than_allowed_are_refused_and_the_first_shown() -> None:
         "id": "r1",
         "reason": "no answer",
     }
+
+
+@pytest.mark.parametrize(
+    ("row_id", "shown"),
+    [
+        pytest.param("дверь", "дверь", id="letters"),
+        pytest.param("a\x1b[31m", "'a\\x1b[31m'", id="terminal-escape"),
+        pytest.param("\ud83d", "'\\ud83d'", id="half-a-pair"),
+        pytest.param("x" * 99, "x" * 60 + "...", id="long"),
+    ],
+)
+def test_an_id_is_shown_so_that_no_terminal_obeys_it(row_id: str, shown: str) -> None:
+    problem = Problem(Place("x.parquet", 1, "row"), "no answer", row_id)
+    assert str(problem) == f"x.parquet row 1: {shown}: no answer"
+    assert problem.as_json()["id"] == shown

@@ -25,7 +25,7 @@ def read_rows(rows: Any, format_name: str = "auto", name: str = "x.json") -> Fil
 def turns(*texts: str) -> list[Message]:
     """`role: content` texts as messages."""
     return [
-        Message(role=role, content=content)  # type: ignore[arg-type]
+        Message(role=role, content=content)
         for role, _, content in (text.partition(": ") for text in texts)
     ]
 
@@ -188,7 +188,7 @@ def test_a_row_becomes_an_example(row: Any, format_name: str, want: dict[str, An
                 ]
             },
             "messages[0] is a number, not an object with role and content; "
-            "messages[1] has the unknown role 'boss'; known: "
+            "messages[1] has the unknown role boss; known: "
             "system, user, human, assistant, gpt, bot, model, tool, observation; "
             "no messages[2].content or value; messages[3].content is a list, not a text",
             id="messages-bad-turns",
@@ -230,9 +230,9 @@ def test_a_row_becomes_an_example(row: Any, format_name: str, want: dict[str, An
             id="preference-bad-list",
         ),
         pytest.param(
-            {"prompt": "p", "responses": ["a", 5, " "], "rank": [1, "2"]},
+            {"prompt": "p", "responses": ["a", 5, " "], "rank": [10**400, "2"]},
             "responses[1] is a number, not a text; responses[2] is empty; "
-            "rank[1] is '2', not a number; "
+            "rank[0] is not a finite number; rank[1] is not a finite number; "
             "3 responses and 2 ranks",
             id="ranked-types",
         ),

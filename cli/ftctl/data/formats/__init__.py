@@ -9,6 +9,7 @@ from typing import Any
 from ftctl.data.example import Example
 from ftctl.data.formats import actions, conversations, pairs, preferences
 from ftctl.data.formats.fields import Fields
+from ftctl.data.problems import names
 from ftctl.data.raw import RawFile
 from ftctl.errors import DataError
 
@@ -83,7 +84,7 @@ def _unclear(file: RawFile, rows: Sequence[Row], best: Sequence[Format]) -> Data
         what = f"rows match two formats: {' and '.join(format_.name for format_ in best)}"
     elif rows:
         fields = sorted({str(key) for row in rows[:100] for key in row})
-        what = f"the row format is unclear; fields found: {', '.join(fields) or 'none'}"
+        what = f"the row format is unclear; fields found: {names(fields) or 'none'}"
     else:
         what = "the row format is unclear: no row is an object with fields"
     formats = "; ".join(f"{format_.name} ({format_.layout})" for format_ in FORMATS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ftctl.data.example import Example, Message, Role
 from ftctl.data.formats.fields import Fields, kind
+from ftctl.data.problems import printable
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -62,6 +63,8 @@ def _message(fields: Fields, where: str, turn: object) -> Message | None:
         return None
     role = _ROLES.get(role_name)
     if role is None:
-        fields.complain(f"{where} has the unknown role {role_name!r}; known: {', '.join(_ROLES)}")
+        fields.complain(
+            f"{where} has the unknown role {printable(role_name)}; known: {', '.join(_ROLES)}"
+        )
         return None
     return Message(role=role, content=content)

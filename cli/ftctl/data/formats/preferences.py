@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +53,8 @@ def ranked(fields: Fields, row_id: str) -> Example | None:
     name = "ranks" if fields.has("ranks") else "rank"
     ranks = fields.items(name)
     for index, rank in enumerate(ranks):
-        if isinstance(rank, bool) or not isinstance(rank, int | float) or not math.isfinite(rank):
-            fields.complain(f"{name}[{index}] is {rank!r}, not a number")
+        if not _is_rank(rank):
+            fields.complain(f"{name}[{index}] is not a finite number")
     if responses and ranks and len(responses) != len(ranks):
         fields.complain(f"{len(responses)} responses and {len(ranks)} ranks")
     elif len(responses) == 1:
@@ -62,6 +62,12 @@ def ranked(fields: Fields, row_id: str) -> Example | None:
     if fields.complaints:
         return None
     return Example(id=row_id, messages=messages, responses=responses, ranks=ranks)
+
+
+def _is_rank(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # False for NaN, too
 
 
 def _prompt(fields: Fields) -> list[Message]:
