@@ -173,6 +173,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(
             id="answers-cut-off",
         ),
         pytest.param(
+            {"training": {"packing": True}},
+            "training.packing: True is not available in this version",
+            id="setting-that-would-be-ignored",
+        ),
+        pytest.param(
             {"training": {"compute": "fp8"}},
             "training.compute: fp8 is not available here",
             id="format-the-machine-lacks",

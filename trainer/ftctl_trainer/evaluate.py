@@ -21,6 +21,8 @@ from ftctl_trainer.rows import RunRows
 
 # Answers kept for people, evenly spread over the rows.
 SAMPLES = 100
+# Logits of whole answers are large: 8 rows of 40 labels and 50,000 tokens are 64 MB.
+_LOSS_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def evaluate_model(
         model,
         [rows.test_tokens[index] for index in range(len(rows.test_tokens))],
         Collator(tokenizer.pad_token_id),
-        batch_size=answering.batch_size,
+        batch_size=min(answering.batch_size, _LOSS_BATCH),
         on_batch=on_batch,
     )
     answers = _answers(model, tokenizer, rows, answering, on_batch) if answering.generates else []

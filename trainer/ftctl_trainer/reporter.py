@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -30,9 +31,20 @@ class StoreReporter:
     """
 
     def __init__(
-        self, store: Store, run: RunFile, stage: Stage, *, holder: str = "", fence: int = 0
+        self,
+        store: Store,
+        run: RunFile,
+        stage: Stage,
+        *,
+        holder: str = "",
+        fence: int = 0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._run = store, run
+        """
+        Args:
+            check: raises StorageError once another holder writes this run; then no heartbeat is.
+        """
+        self._store, self._run, self._check = store, run, check
         self._layout = RunLayout(run.run_id)
         self._events = Journal(store, self._layout.events)
         self._metrics = Journal(store, self._layout.metrics)
@@ -149,6 +161,7 @@ class StoreReporter:
         while not self._ending.wait(HEARTBEAT_S):
             self._update()
             try:
+                self._check()
                 self.flush()
                 self._write_status()
             except StorageError as error:

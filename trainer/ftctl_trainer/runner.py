@@ -19,12 +19,13 @@ from ftctl.contract import exits, layout
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Stage, State
-from ftctl.errors import ConfigError, FtctlError, StoppedError
+from ftctl.errors import ConfigError, FtctlError, StoppedError, StorageError
 from ftctl.storage.base import Store
 from ftctl.storage.lease import RunLease
 from ftctl.storage.open import open_store
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
+from ftctl_trainer.failures import expected_failure
 from ftctl_trainer.reporter import StoreReporter
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,9 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
         # Another holder may have finished, or have been cancelled, while this one waited.
         if not _is_done(store, keys, stage):
             _refuse_ended(store, keys)
-            with StoreReporter(store, run, stage, holder=holder, fence=lease.fence) as reporter:
+            with StoreReporter(
+                store, run, stage, holder=holder, fence=lease.fence, check=lease.check
+            ) as reporter:
                 _work(run, stage, store, reporter, lease, stop)
     finally:
         lease.release()
@@ -127,22 +130,39 @@ def _work(
     context = StageContext(run, store, reporter, lease, stop, workdir, available_threads())
     try:
         _stage_function(stage)(context)
-    except StoppedError as error:
-        reporter.finish("stopped", "stopped", reason=error.what)
-        raise
     except FtctlError as error:
-        if error.exit_code in exits.NEVER_RETRIED:
-            write_tombstone(store, context.layout, "failed", error.what)
-        reporter.finish("failed", "failed", error=str(error))
+        _record_failure(context, reporter, error)
         raise
     except Exception as error:
-        reporter.finish("failed", "failed", error=f"a bug: {type(error).__name__}: {error}")
-        raise
+        known = expected_failure(error, str(workdir))
+        _record_failure(context, reporter, known or error)
+        if known is None:
+            raise
+        raise known from error
     finally:
         shutil.rmtree(workdir, ignore_errors=True)
     # The run as a whole succeeds with its last stage.
     state: State = "succeeded" if stage == "convert" else "running"
     reporter.finish(state, f"{stage} done")
+
+
+def _record_failure(context: StageContext, reporter: StoreReporter, error: Exception) -> None:
+    """Leave the state behind, unless another holder took over: the run is its to describe."""
+    try:
+        context.lease.check()
+    except StorageError as lost:
+        _log.warning("the run's state is left to its new holder: %s", lost)
+        return
+    if isinstance(error, StoppedError):
+        reporter.finish("stopped", "stopped", reason=error.what)
+        return
+    if isinstance(error, FtctlError):
+        text = str(error)
+        if error.exit_code in exits.NEVER_RETRIED:
+            write_tombstone(context.store, context.layout, "failed", error.what)
+    else:
+        text = f"a bug: {type(error).__name__}: {error}"
+    reporter.finish("failed", "failed", error=text)
 
 
 def _stage_function(stage: Stage) -> Callable[[StageContext], None]:

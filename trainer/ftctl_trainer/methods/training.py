@@ -96,4 +96,5 @@ def _total_steps(arguments: Any, rows: int) -> int:
         return int(arguments.max_steps)
     batch = arguments.per_device_train_batch_size * max(arguments.world_size, 1)
     per_epoch = math.ceil(math.ceil(rows / batch) / arguments.gradient_accumulation_steps)
-    return max(1, math.ceil(float(arguments.num_train_epochs) * per_epoch))
+    steps: int = math.ceil(arguments.num_train_epochs * per_epoch)
+    return max(1, steps)

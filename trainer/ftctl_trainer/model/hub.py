@@ -22,6 +22,8 @@ def download_model(name: str, revision: str) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     where = f"model.model_name={name}"
+    # HTTPError of whichever client this version of the hub's library uses.
+    client_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     for left in reversed(range(_TRIES)):
         try:
             folder = snapshot_download(
@@ -49,8 +51,7 @@ def download_model(name: str, revision: str) -> Path:
                 where=where,
                 hint="Set model.revision to a commit that its page shows.",
             ) from error
-        # HTTPError is the base of whichever client this version of the hub's library uses.
-        except (errors.LocalEntryNotFoundError, errors.HTTPError, OSError) as error:
+        except (errors.LocalEntryNotFoundError, client_error, OSError) as error:
             if left == 0:
                 raise StorageError(
                     f"the model hub does not answer: {type(error).__name__}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,22 +15,27 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     """
     Run a batch and return float32 logits [labels, vocabulary] and their targets [labels].
 
-    The head is applied only at positions that predict a label in some row, where the model's
-    forward can do that: most of a row is prompt, and the head is a fifth of a small model's work.
+    The head sees only the positions that predict a label: most of a row is prompt, and the head
+    is a fifth of a small model's work. All else, soft caps among it, is the model's own forward.
 
     Args:
         batch: input_ids, attention_mask and labels, each [rows, tokens].
     """
     targets = batch["labels"][:, 1:]
     wanted = targets != IGNORED
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    if _keeps_positions(model):
-        columns = wanted.any(dim=0).nonzero().squeeze(1)
-        logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
-        wanted, targets = wanted[:, columns], targets[:, columns]
-    else:
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
-    return logits[wanted].float(), targets[wanted]
+
+    def select(head: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0][:, :-1][wanted],)
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hook = inner.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        logits = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).logits
+    finally:
+        hook.remove()
+    return logits.float(), targets[wanted]
 
 
 def label_loss_sum(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
@@ -71,8 +75,3 @@ def mean_label_loss(
             count += int((batch["labels"][:, 1:] != IGNORED).sum())
     model.train(was_training)
     return total / max(count, 1)
-
-
-def _keeps_positions(model: Any) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters

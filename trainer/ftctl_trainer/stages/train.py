@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
+from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 from ftctl.storage.base import NotFoundError
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
@@ -43,12 +44,7 @@ def run_train(ctx: StageContext) -> None:
         StoppedError: a stop was asked for; a checkpoint is in the store.
     """
     config = ctx.run.config
-    if config.training.method != "sft":
-        raise ConfigError(
-            f"training.method={config.training.method} is not available in this version",
-            where="training.method",
-            hint="Use sft.",
-        )
+    _refuse_unavailable(config)
     pin(ctx.threads, config.training.seed, deterministic=config.training.deterministic)
     precision = _precision(ctx)
 
@@ -65,6 +61,22 @@ def run_train(ctx: StageContext) -> None:
     else:
         download_folder(ctx.store, ctx.layout.adapter, adapter)
     _publish_reference(ctx, folder, tokenizer, rows, adapter)
+
+
+def _refuse_unavailable(config: Config) -> None:
+    """A setting that would be ignored is refused: the run would not be what it says."""
+    for key, asked, have in (
+        ("training.method", config.training.method, "sft"),
+        ("training.packing", config.training.packing, False),
+    ):
+        if asked != have:
+            raise ConfigError(
+                f"{asked} is not available in this version",
+                where=key,
+                hint=f"Use {str(have).lower()}.",
+            )
+    if config.tracking.backend != "none":
+        _log.warning("tracking.backend=%s is not available; going on", config.tracking.backend)
 
 
 def _tune(

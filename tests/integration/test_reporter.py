@@ -1,0 +1,84 @@
+"""What the store knows of a stage while it runs, and after it ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftctl.contract.lineage import DatasetRecord
+from ftctl.contract.runfile import ModelSource, RunFile
+from ftctl.contract.spec import Config
+from ftctl.contract.status import Metrics, Status
+from ftctl.storage.folder import FolderStore
+from ftctl.storage.index import list_runs
+from ftctl_trainer import reporter as module
+from ftctl_trainer.reporter import StoreReporter
+
+RUN = RunFile(
+    run_id="support-bot-0123456789ab",
+    content_hash="0" * 64,
+    model=ModelSource(name="org/model", kind="hub", revision="c0ffee"),
+    data=DatasetRecord(digest="d" * 64, splits={}, rows={}),
+    template="{{ user_input }}",
+    config=Config(),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path)
+
+
+def metrics_steps(store: FolderStore) -> list[int]:
+    lines = store.read(f"runs/{RUN.run_id}/metrics.jsonl").splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_run_is_listed_while_it_runs_and_under_the_same_key_when_it_ended(
+    store: FolderStore,
+) -> None:
+    with StoreReporter(store, RUN, "train", holder="me", fence=2) as reporter:
+        [running] = list_runs(store)
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5, real_tokens_per_s=100.0))
+        reporter.finish("stopped", "stopped")
+    with StoreReporter(store, RUN, "train", holder="you", fence=3) as reporter:
+        reporter.finish("failed", "failed", error="the disk is full")
+    [ended] = list_runs(store)
+    assert (running.state, running.name, running.model) == ("running", "support-bot", "org/model")
+    assert (ended.state, ended.created) == ("failed", running.created)
+    status = Status.model_validate_json(store.read(f"runs/{RUN.run_id}/status.json"))
+    assert (status.state, status.error, status.holder) == ("failed", "the disk is full", "you")
+
+
+def test_a_rewind_drops_later_metrics_and_a_resume_adds_to_what_is_left(
+    store: FolderStore,
+) -> None:
+    with StoreReporter(store, RUN, "train") as reporter:
+        for step in (5, 10, 15):
+            reporter.metrics(Metrics(step=step, epoch=1.0, loss=1.0))
+        reporter.flush()
+    with StoreReporter(store, RUN, "train") as reporter:
+        reporter.rewind(10)
+        assert metrics_steps(store) == [5, 10]
+        reporter.metrics(Metrics(step=15, epoch=1.0, loss=1.0))
+        reporter.finish("running", "train done")
+    assert metrics_steps(store) == [5, 10, 15]
+
+
+def test_the_heartbeat_brings_status_and_metrics_to_the_store(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.01)
+    with StoreReporter(store, RUN, "train") as reporter:
+        reporter.progress(0, 40)
+        reporter.metrics(Metrics(step=10, epoch=1.0, loss=0.25))
+        reporter.progress(10, 40)
+        first = reporter.status.heartbeat
+        while reporter.status.heartbeat == first:
+            pass
+    status = Status.model_validate_json(store.read(f"runs/{RUN.run_id}/status.json"))
+    assert (status.step, status.total_steps, status.loss) == (10, 40, 0.25)
+    assert status.eta_s is not None
+    assert metrics_steps(store) == [10]
