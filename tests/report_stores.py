@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import yaml
 from pydantic import BaseModel
-from tests import report_records as made
 
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.status import IndexRecord
 from ftctl.storage.base import Store
+from tests import report_records as made
 
 LAYOUT = RunLayout(made.RUN_ID)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ftctl.contract.checksum import file_sha256
+from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError, FtctlError, StorageError
-from ftctl_trainer.model.source import file_sha256, folder_sha256, model_folder
+from ftctl_trainer.model.source import model_folder
 
 # Status and X-Error-Code, by a word in the model's name.
 ANSWERS = {
@@ -92,11 +94,11 @@ def test_a_hub_that_does_not_answer_can_be_tried_again(
 def test_the_digest_of_a_folder_covers_the_files_of_a_model_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    digest = folder_sha256(tmp_path)
+    digest = folder_revision(tmp_path)
     (tmp_path / "README.md").write_text("words")
-    assert folder_sha256(tmp_path) == digest
+    assert folder_revision(tmp_path) == digest
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert folder_sha256(tmp_path) != digest
+    assert folder_revision(tmp_path) != digest
 
 
 def test_a_gguf_file_that_is_none_is_refused_and_leaves_nothing(

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
 from ftctl.storage.base import ConflictError, Store
 from ftctl.storage.open import open_store
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
-
 from tests.integration.s3_server import SECRET_KEY, Proxy, S3Server, free_ports
 
 MIB = 2**20
@@ -210,8 +210,10 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
     store = S3Store(client, s3_bucket, prefix)
     store.write("big", b"the old object")
     process = subprocess.Popen(
-        [sys.executable, "-c", UPLOAD_UNTIL_KILLED]
-        + [s3_server.endpoint_url, s3_bucket, prefix, str(big_file)],
+        [
+            *(sys.executable, "-c", UPLOAD_UNTIL_KILLED),
+            *(s3_server.endpoint_url, s3_bucket, prefix, str(big_file)),
+        ],
         stdout=subprocess.PIPE,
     )
     with process:

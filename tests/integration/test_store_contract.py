@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
 from ftctl.storage.base import ConflictError, NotFoundError, Store
@@ -271,7 +272,7 @@ def test_a_wrong_checksum_leaves_no_file(store: Store, tmp_path: Path, size: int
     source.write_bytes(pattern(size))
     store.upload(source, "x")
 
-    with pytest.raises(StorageError, match="sha256 [0-9a-f]{64}, not 0000") as caught:
+    with pytest.raises(StorageError, match=r"sha256 [0-9a-f]{64}, not 0000") as caught:
         store.download("x", target, sha256="0" * 64)
     assert caught.value.where == f"{store.url}/x"
     assert list(target.parent.iterdir()) == []

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.tiny_model import action_rows, make_tiny_model
-from tests.integration.tiny_run import TinyRun
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.status import Status
 from ftctl.storage.markers import download_folder
 from ftctl.storage.tombstones import write_tombstone
+from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
 # Dropout draws random numbers in every step: a resume must go on with the right ones.

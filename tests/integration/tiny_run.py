@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.integration.tiny_model import action_rows
 
 from ftctl.contract.layout import RunLayout
+from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset
 from ftctl.data.digest import push_dataset
 from ftctl.data.example import Example
 from ftctl.storage.folder import FolderStore
-from ftctl_trainer.model.source import folder_sha256
+from tests.integration.tiny_model import action_rows
 
 TEMPLATE = "Available actions: {{ actions | join(', ') }}\nUser: {{ user_input }}"
 ENVIRONMENT = {
@@ -68,7 +68,7 @@ class TinyRun:
                 name="tiny",
                 kind="folder",
                 path=str(self.model),
-                revision=folder_sha256(self.model) if self.model.is_dir() else "",
+                revision=folder_revision(self.model) if self.model.is_dir() else "",
             ),
             data=record,
             template=TEMPLATE,

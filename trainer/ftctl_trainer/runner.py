@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Stage, State
 from ftctl.errors import ConfigError, FtctlError, StoppedError, StorageError
 from ftctl.storage.base import Store
+from ftctl.storage.holder import is_gone, this_holder
 from ftctl.storage.lease import RunLease
 from ftctl.storage.open import open_store
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
@@ -70,8 +69,8 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
     if _is_done(store, keys, stage):
         return
     _refuse_ended(store, keys)
-    holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    lease = RunLease(store, keys.lease, holder)
+    holder = this_holder()
+    lease = RunLease(store, keys.lease, holder, is_gone=is_gone)
     lease.acquire(stop, on_wait=_say_waiting())
     try:
         # Another holder may have finished, or have been cancelled, while this one waited.

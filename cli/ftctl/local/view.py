@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-
 class View:
     """Use as a context manager; give it every line a stage logs."""
 

@@ -6,7 +6,8 @@ import importlib.util
 import re
 from pathlib import Path
 
-from ftctl.contract.modelfiles import file_sha256, folder_revision
+from ftctl.contract.checksum import file_sha256
+from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
 from ftctl.storage.hub import hub_commit

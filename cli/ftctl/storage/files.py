@@ -104,12 +104,6 @@ def copy_hashed(source: BinaryIO, target: BinaryIO, progress: Progress | None) -
     return digest.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 (hex) of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def mismatch(found: str, wanted: str, where: str) -> StorageError:
     """The failure of content that is not what was stored."""
     return StorageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,38 +44,33 @@ def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
     where = f"model.model_name={name}"
-    unreachable: tuple[type[Exception], ...] = (errors.HfHubHTTPError, OSError)
+    # HTTPError of whichever client this version of the hub's library uses; it wraps none.
+    client_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
+    unreachable = (errors.LocalEntryNotFoundError, client_error, OSError)
     try:
         yield
     except errors.GatedRepoError as error:
         raise ConfigError(
-            "this model is gated, and the token in use may not read it",
+            "the model is gated",
             where=where,
-            hint="Accept its terms at the hub, then set HF_TOKEN to a token of that account.",
+            hint="Accept its terms on its page, and set HF_TOKEN to a token that may read it.",
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise ConfigError(
+            "there is no such model at the hub, or it is private",
+            where=where,
+            hint="Check the name; a private model needs a token (HF_TOKEN).",
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise ConfigError(f"there is no revision {revision!r}", where=where) from error
-    except errors.RepositoryNotFoundError as error:
         raise ConfigError(
-            "the hub has no such model, or it is private",
+            f"the model has no revision {revision!r}",
             where=where,
-            hint="Check the spelling; for a private model set HF_TOKEN.",
+            hint="Set model.revision to a commit that its page shows.",
         ) from error
-    except unreachable + _transport_errors() as error:
+    except unreachable as error:
         raise StorageError(
-            f"the model hub cannot be read: {type(error).__name__}",
+            f"the model hub does not answer: {type(error).__name__}",
             where=where,
-            hint="Check the network (HF_ENDPOINT names a mirror), or set model.model_name to a "
+            hint="Check the network, HF_ENDPOINT and the proxy, or set model.model_name to a "
             "local folder. A model in the hub's cache needs model.revision pinned to its commit.",
         ) from error
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """Errors of the HTTP client under huggingface_hub, which changed it twice and wraps none."""
-    clients = (sys.modules.get(module) for module in ("httpx2", "httpx", "requests"))
-    bases = (
-        getattr(client, "HTTPError", None) or getattr(client, "RequestException", None)
-        for client in clients
-        if client is not None
-    )
-    return tuple(base for base in bases if base is not None)

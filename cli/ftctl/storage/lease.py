@@ -51,15 +51,18 @@ class RunLease:
         *,
         ttl_s: float = 90,
         renew_s: float = 30,
+        is_gone: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
         Args:
-            holder: names this process alone, as `host-pid-random`; shown to those who wait.
+            holder: names this process alone; shown to those who wait.
+            is_gone: whether a holder is known to be dead, and need not be waited for.
         """
         self._store, self._key, self._holder = store, key, holder
         self._ttl_s, self._renew_s = ttl_s, renew_s
+        self._is_gone = is_gone
         self._clock, self._sleep = clock, sleep
         self._where = f"{store.url}/{key}"
         self.fence = 0
@@ -93,7 +96,7 @@ class RunLease:
             if etag != seen_etag:
                 seen_etag, seen_at = etag, now
             left_s = _left(present, now, seen_at + self._ttl_s)
-            if left_s <= 0:
+            if left_s <= 0 or (present and self._is_gone(present.holder)):
                 if self._take(present, etag):
                     break
                 continue
@@ -167,9 +170,7 @@ class RunLease:
     def _take(self, present: LeaseRecord | None, etag: str | None) -> bool:
         """Write our record over the one that was read; False if another was faster."""
         fence = present.fence + 1 if present else 1
-        record = LeaseRecord(
-            holder=self._holder, expires=self._clock() + self._ttl_s, fence=fence
-        )
+        record = LeaseRecord(holder=self._holder, expires=self._clock() + self._ttl_s, fence=fence)
         try:
             self._write(record, if_match=etag)
         except ConflictError:

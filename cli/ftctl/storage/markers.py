@@ -8,11 +8,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ftctl.contract import layout
+from ftctl.contract.checksum import file_sha256
 from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.status import now
 from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError, Progress, Store
-from ftctl.storage.files import file_sha256, os_errors
+from ftctl.storage.files import os_errors
 from ftctl.storage.keys import check_key
 from ftctl.storage.parallel import each
 

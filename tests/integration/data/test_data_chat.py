@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.data.tiny_tokenizer import BOS, CHATML, tiny_tokenizer
 
 from ftctl.data.example import Message
 from ftctl.errors import ConfigError, DataError
 from ftctl_trainer.data.chat import IGNORED, ChatFormat
+from tests.integration.data.tiny_tokenizer import BOS, CHATML, tiny_tokenizer
 
 TAGGED = CHATML.replace(
     "{{ m['content'] }}<|end|>",

@@ -6,11 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
-=======
-from ftctl.storage.folder import FolderStore
-from ftctl.storage.open import open_store
->>>>>>> data
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.spec import Config
@@ -18,6 +13,7 @@ from ftctl.data.dataset import Dataset, FileSummary, load_dataset
 from ftctl.data.problems import BadRowsError
 from ftctl.errors import ConfigError, DataError
 from ftctl.storage.folder import FolderStore
+from ftctl.storage.open import open_store
 
 PROJECT = Path(__file__).parents[3]
 

@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 import pytest
-from tests.integration.data.tiny_tokenizer import CHATML, tiny_tokenizer
 
 from ftctl.data.example import ActionPrompt, Example, Message
 from ftctl.errors import ConfigError, DataError
@@ -13,6 +12,7 @@ from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.data.template import PromptTemplate
 from ftctl_trainer.data.tokenize import tokenize_rows
 from ftctl_trainer.data.tokens import ensure_pad_token
+from tests.integration.data.tiny_tokenizer import CHATML, tiny_tokenizer
 
 LAYOUT = PromptTemplate("{{ user_input }}")
 # <|start|>user\n REQUEST <|end|>\n <|start|>assistant\n: one token a byte.

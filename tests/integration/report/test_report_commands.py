@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests import report_records as made
-from tests.report_stores import LAYOUT, put_index, put_run
 from typer.testing import CliRunner, Result
 
 from ftctl.app import app
 from ftctl.contract.status import now
 from ftctl.storage.folder import FolderStore
+from tests import report_records as made
+from tests.report_stores import LAYOUT, put_index, put_run
 
 Run = Callable[..., Result]
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests import report_records as made
-from tests.report_stores import LAYOUT, put_index, put_run
 
 from ftctl.contract.layout import RunLayout
 from ftctl.errors import StorageError, UsageError
@@ -18,6 +16,8 @@ from ftctl.report.html import render_report
 from ftctl.report.record import PublishedFile, RunRecord, Tombstones
 from ftctl.storage.find import find_run
 from ftctl.storage.folder import FolderStore
+from tests import report_records as made
+from tests.report_stores import LAYOUT, put_index, put_run
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ftctl.contract.layout import RunLayout
 
+from ftctl.contract.layout import RunLayout
 from tests.integration.tiny_model import action_rows, make_tiny_model, write_jsonl
 
 # Small enough for seconds, long enough for two checkpoints; float32 trains the same everywhere.

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ftctl.contract.layout import RunLayout
 
+from ftctl.contract.layout import RunLayout
 from tests.integration.run.conftest import (
     Published,
     Workplace,

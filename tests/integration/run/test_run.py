@@ -8,7 +8,6 @@ import json
 from ftctl.contract.lineage import Manifest
 from ftctl.contract.operational import StorageConfig
 from ftctl.storage.open import open_store
-
 from tests.integration.run.conftest import (
     Published,
     Workplace,

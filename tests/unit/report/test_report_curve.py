@@ -5,11 +5,11 @@ from math import inf, nan
 from xml.etree import ElementTree
 
 import pytest
-from tests.report_records import metrics
 
 from ftctl.contract.status import Metrics
 from ftctl.report.axis import Axis, step_axis, value_axis
 from ftctl.report.curve import describe, held_out_points, loss_curve, training_points
+from tests.report_records import metrics
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests import report_records as made
 
 from ftctl.contract.evaluation import Evaluation, Scores
 from ftctl.contract.status import Event, Metrics, State
 from ftctl.report.html import render_report
 from ftctl.report.record import STALE_S, RunRecord, Tombstones
+from tests import report_records as made
 
 VOID = {"meta", "line", "path", "rect", "circle"}
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.report_records import after, answer, evaluation, events, run_file
 
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Event
 from ftctl.report.samples import Answer, JudgedSample, judge, judged_samples
 from ftctl.report.settings import Setting, changed_settings, config_text
 from ftctl.report.timeline import Entry, timeline
+from tests.report_records import after, answer, evaluation, events, run_file
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from tests import report_records as made
-
 from ftctl.contract.status import IndexRecord, Status
 from ftctl.report.progress import listing_text, status_json, status_line, status_text
 from ftctl.report.record import RunRecord
+from tests import report_records as made
 
 
 def running(age_s: float) -> RunRecord:

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from tests.report_records import evaluation, output, scores, verification
-
 from ftctl.contract.evaluation import Evaluation, Scores
 from ftctl.report.table import OutcomeRow, outcome_rows, outcome_text
+from tests.report_records import evaluation, output, scores, verification
 
 FULL = """\
           right action  Latin  Cyrillic  valid JSON  perplexity       KL  verified

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftctl.contract.checksum import file_sha256
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.lineage import BaseModelRecord, FileRecord, Manifest, Marker
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import now
 from ftctl.storage.base import Store
-from ftctl.storage.files import file_sha256, os_errors
+from ftctl.storage.files import os_errors
 from ftctl.storage.markers import upload_folder, write_marker
 from ftctl_trainer.context import Lease
 from ftctl_trainer.export.chat_formats import KnownChat

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from pathlib import Path
 
+from ftctl.contract.checksum import file_sha256
+from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
+from ftctl.storage.hub import hub_snapshot
 from ftctl_trainer.model.gguf_cache import unpacked_gguf
-from ftctl_trainer.model.hub import download_model
-
-_log = logging.getLogger(__name__)
-
-# What decides how a model of a folder behaves; other files (README, .bin twins) do not count.
-MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
-_BLOCK_BYTES = 1 << 20
 
 
 def model_folder(source: ModelSource) -> Path:
@@ -29,7 +23,7 @@ def model_folder(source: ModelSource) -> Path:
         StorageError: the hub does not answer.
     """
     if source.kind == "hub":
-        return download_model(source.name, source.revision)
+        return hub_snapshot(source.name, source.revision)
     path = Path(source.path or "")
     if not source.path or not path.exists():
         raise ConfigError(
@@ -37,7 +31,7 @@ def model_folder(source: ModelSource) -> Path:
             where="model.model_name",
             hint="Mount or copy it there, or name a model of the hub.",
         )
-    found = file_sha256(path) if source.kind == "gguf" else folder_sha256(path)
+    found = file_sha256(path) if source.kind == "gguf" else folder_revision(path)
     if found != source.revision:
         raise ConfigError(
             f"the model changed: its sha256 is {found}, the run was made for {source.revision}",
@@ -45,19 +39,3 @@ def model_folder(source: ModelSource) -> Path:
             hint="Submit the run again: another model makes another run.",
         )
     return unpacked_gguf(path, found) if source.kind == "gguf" else path
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def folder_sha256(folder: Path) -> str:
-    """sha256 over the sorted lines `name sha256` of the model's files."""
-    files = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
-    lines = sorted(f"{path.name} {file_sha256(path)}\n" for path in files if path.is_file())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
