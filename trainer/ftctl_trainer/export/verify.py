@@ -129,10 +129,12 @@ def _adapter_shows(kl: float, of_base: float, noise: float) -> Check:
     Where half the way is less than what the type itself may be off by, nothing can be told.
     """
     limit = of_base / 2
+    if kl < limit:
+        return Check(name="adapter_shows", value=kl, limit=limit, passed=True)
     if limit < noise:
         detail = f"the fine-tune changed less than this type can show (noise up to {noise:.3g})"
         return Check(name="adapter_shows", value=kl, limit=limit, passed=True, detail=detail)
-    return Check(name="adapter_shows", value=kl, limit=limit, passed=kl < limit)
+    return Check(name="adapter_shows", value=kl, limit=limit, passed=False)
 
 
 def _same_tokens(reference: Reference, texts: Texts) -> Check:
