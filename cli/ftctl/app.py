@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "data": (
         "ftctl.commands.data:app",
-        "Check and describe data sets.",
+        "Check, describe and upload data sets.",
     ),
     "version": (
         "ftctl.commands.version:version",

@@ -173,7 +173,12 @@ def test_one_of_eight_threads_wins(store: Store, create: bool) -> None:
         etag = None if create else store.write(key, b"start")
         gate = threading.Barrier(8)
 
-        def contend(name: int, key: str = key, etag: str | None = etag) -> bool:
+        def contend(
+            name: int,
+            key: str = key,
+            etag: str | None = etag,
+            gate: threading.Barrier = gate,
+        ) -> bool:
             gate.wait()
             return _try_write(store, key, name, etag)
 

@@ -84,7 +84,7 @@ def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-def _tokenizer(vocabulary: int):  # type: ignore[no-untyped-def]
+def _tokenizer(vocabulary: int):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -33,7 +33,9 @@ def test_an_exception_stays_in_the_line_of_its_message() -> None:
         raise ValueError("odd")
     except ValueError:
         text = JsonFormatter().format(record(logging.ERROR, "a bug", exc_info=sys.exc_info()))
-    assert json.loads(text)["message"].endswith("ValueError: odd")
+    line = json.loads(text)
+    assert line["message"] == "a bug"
+    assert line["traceback"].endswith("ValueError: odd")
     assert "\n" not in text
 
 
