@@ -19,8 +19,6 @@ from ftctl_trainer.generate import greedy_answers, stop_token_ids
 from ftctl_trainer.model.labels import mean_label_loss
 from ftctl_trainer.rows import RunRows
 
-# Answers kept for people, evenly spread over the rows.
-SAMPLES = 100
 # Logits of whole answers are large: 8 rows of 40 labels and 50,000 tokens are 64 MB.
 _LOSS_BATCH = 8
 
@@ -39,7 +37,7 @@ def empty_evaluation(rows: RunRows, always_allowed: Sequence[str]) -> Evaluation
     return Evaluation(
         baselines=baselines(rows.train, rows.test, always_allowed),
         overlap=overlap(rows.train, rows.test),
-        samples=[_sample(rows.test[index]) for index in _sampled(len(rows.test))],
+        samples=[_sample(row) for row in rows.test],
     )
 
 
@@ -71,10 +69,9 @@ def with_answers(
     """Add what a model scored and said."""
     samples = evaluation.samples
     if answers:
-        chosen = [answers[index] for index in _sampled(len(answers))]
         samples = [
             sample.model_copy(update={when: answer})
-            for sample, answer in zip(samples, chosen, strict=True)
+            for sample, answer in zip(samples, answers, strict=True)
         ]
     return evaluation.model_copy(update={when: scores, "samples": samples})
 
@@ -101,8 +98,3 @@ def _answers(
 
 def _sample(row: Example) -> Sample:
     return Sample(id=row.id, request=request_of(row), expected=answer_text(row))
-
-
-def _sampled(count: int) -> list[int]:
-    wanted = min(count, SAMPLES)
-    return [number * count // wanted for number in range(wanted)]

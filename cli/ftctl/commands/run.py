@@ -89,6 +89,23 @@ def finish(run: RunFile, store: Store, *, as_json: bool, quiet: bool) -> None:
             view.say(f"run {run.run_id} in {store.url}")
             peak_rss_bytes = run_pipeline(run, view).peak_rss_bytes
     print_outcome(store, run.run_id, peak_rss_bytes, as_json=as_json)
+    if run.config.testing.output_test_file:
+        write_answers(store, run.run_id, Path(run.config.testing.output_test_file))
+
+
+def write_answers(store: Store, run_id: str, path: Path) -> None:
+    """Write every answer to every held-out row (testing.output_test_file). Raises StorageError."""
+    import json
+
+    from ftctl.report.collect import collect
+    from ftctl.storage.files import os_errors
+
+    evaluation = collect(store, run_id).evaluation
+    samples = evaluation.samples if evaluation else []
+    text = json.dumps([row.model_dump() for row in samples], ensure_ascii=False, indent=1)
+    with os_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def refuse_ended(store: Store, run_id: str) -> None:

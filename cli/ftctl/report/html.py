@@ -62,6 +62,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "curve": Markup(curve) if curve else None,
         "curve_text": describe(record.metrics),
         "samples": judged_samples(record.evaluation),
+        "evaluated": len(record.evaluation.samples) if record.evaluation else 0,
         "settings": changed_settings(config) if config else [],
         "config_text": config_text(config) if config else None,
         "timeline": timeline(record.events),

@@ -9,6 +9,9 @@ from typing import Any
 from ftctl.contract.answers import action_of
 from ftctl.contract.evaluation import Evaluation, Sample
 
+# A page of thousands of answers would not be read; eval.json has them all.
+SHOWN = 100
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -30,8 +33,10 @@ class JudgedSample:
 
 
 def judged_samples(evaluation: Evaluation | None) -> list[JudgedSample]:
-    """Every sample of an evaluation, its answers in the order of the pipeline."""
-    return [_judged(sample) for sample in evaluation.samples] if evaluation else []
+    """At most SHOWN samples, evenly spread; their answers in the order of the pipeline."""
+    samples = evaluation.samples if evaluation else []
+    shown = min(len(samples), SHOWN)
+    return [_judged(samples[number * len(samples) // shown]) for number in range(shown)]
 
 
 def judge(expected: str, answer: str) -> tuple[bool, str]:

@@ -82,17 +82,21 @@ def _name(config: Config, model: ModelSource) -> str:
 
 def _portable(config: Config, name: str, store: Store, base_dir: Path) -> Config:
     """What stays true in another folder or process: absolute paths, no reference to a secret."""
+
+    def absolute(path: str | None) -> str | None:
+        return path and str((base_dir / Path(path).expanduser()).resolve())
+
+    keys = ("llama_cpp_dir", "final_weights_path", "merged_model_path")
     paths = config.paths.model_copy(
-        update={
-            key: str((base_dir / Path(value).expanduser()).resolve())
-            for key in ("llama_cpp_dir", "final_weights_path", "merged_model_path")
-            if (value := getattr(config.paths, key)) is not None
-        }
+        update={key: absolute(getattr(config.paths, key)) for key in keys}
     )
     return config.model_copy(
         update={
             "name": name,
             "paths": paths,
+            "testing": config.testing.model_copy(
+                update={"output_test_file": absolute(config.testing.output_test_file)}
+            ),
             "other": config.other.model_copy(update={"hf_token": None}),
             "storage": config.storage.model_copy(update={"url": store.url}),
         }

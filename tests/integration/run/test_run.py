@@ -86,7 +86,6 @@ def test_new_makes_another_run_of_the_same_inputs(
     workplace: Workplace, published: Published
 ) -> None:
     store = workplace.root / "another"
-    # Two of these would train for nothing: the id is enough.
     done = workplace.ftctl(
         "run",
         "--json",
@@ -101,10 +100,28 @@ def test_new_makes_another_run_of_the_same_inputs(
     assert json.loads(done.stdout)["run_id"] != published.run_id
 
 
-def test_a_missed_limit_ends_with_exit_8_and_publishes_nothing(workplace: Workplace) -> None:
-    store = workplace.root / "missed"
-
+def test_every_answer_is_written_where_it_is_asked_for(
+    workplace: Workplace, published: Published
+) -> None:
     done = workplace.ftctl(
+        "run",
+        f"storage.url={published.store}",
+        *workplace.settings,
+        "testing.output_test_file=answers/all.json",
+    )
+
+    answers = json.loads((workplace.root / "answers" / "all.json").read_text(encoding="utf-8"))
+    assert done.code == 0, done.stderr
+    assert [answer["id"] for answer in answers] == ["row-24", "row-25", "row-26", "row-27"]
+    assert all(answer["before"] is not None for answer in answers)
+    assert [list(answer["quantized"]) for answer in answers] == [["q8_0"]] * 4
+
+
+def test_a_missed_limit_publishes_nothing_and_the_run_waits_for_resume(
+    workplace: Workplace,
+) -> None:
+    store = workplace.root / "missed"
+    command = (
         "run",
         f"storage.url={store}",
         *workplace.settings,
@@ -112,6 +129,8 @@ def test_a_missed_limit_ends_with_exit_8_and_publishes_nothing(workplace: Workpl
         "testing.test=false",
         "quantize.verify.thresholds.q8_0.mean_kl=1e-12",
     )
+
+    done = workplace.ftctl(*command)
 
     [run_id] = run_ids(store)
     folder = store / "runs" / run_id
@@ -120,21 +139,9 @@ def test_a_missed_limit_ends_with_exit_8_and_publishes_nothing(workplace: Workpl
     assert "Traceback" not in done.stderr
     assert json.loads((folder / "verify.json").read_bytes())["passed"] is False
     assert not (folder / "_SUCCESS").exists()
-    assert list((folder / "gguf").glob("*.gguf")) == []
+    assert list(folder.rglob("*.gguf")) == []
 
-
-def test_a_run_that_failed_for_good_waits_for_resume(workplace: Workplace) -> None:
-    store = workplace.root / "missed"
-    [run_id] = run_ids(store)
-
-    again = workplace.ftctl(
-        "run",
-        f"storage.url={store}",
-        *workplace.settings,
-        "training.max_steps=2",
-        "testing.test=false",
-        "quantize.verify.thresholds.q8_0.mean_kl=1e-12",
-    )
+    again = workplace.ftctl(*command)
 
     assert again.code == 7
     assert f"`ftctl resume {run_id}` tries again" in again.stderr
