@@ -1,0 +1,76 @@
+"""The bounds of each type: what quantizing does stays within, damage does not."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+from ftctl_trainer.export.readback import worst_block
+from gguf import GGMLQuantizationType as Kind
+
+ROUNDED = [Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0]
+FLOATS = [Kind.F32, Kind.F16, Kind.BF16]
+
+
+def _values(shape: str) -> np.ndarray:
+    random = np.random.default_rng(0)
+    match shape:
+        case "normal":
+            return random.normal(0, 0.02, (64, 256)).astype(np.float32)
+        case "one-sided":
+            return random.uniform(3, 4, (64, 256)).astype(np.float32)
+        case "outlier":
+            values = random.normal(0, 1e-3, (64, 256)).astype(np.float32)
+            values[:, ::32] = 1.5
+            return values
+        case "tiny":
+            return random.normal(0, 1e-7, (64, 256)).astype(np.float32)
+    return np.zeros((64, 256), np.float32)
+
+
+def _through(values: np.ndarray, kind: Kind) -> np.ndarray:
+    return np.array(gguf.dequantize(gguf.quantize(values, kind), kind))
+
+
+@pytest.mark.parametrize("kind", [*FLOATS, *ROUNDED], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("shape", ["normal", "one-sided", "outlier", "tiny", "zero"])
+def test_what_a_quantizer_does_is_within_the_bound(kind: Kind, shape: str) -> None:
+    values = _values(shape)
+
+    worst, _ = worst_block(_through(values, kind).reshape(-1), values.reshape(-1), kind)
+
+    assert worst <= 1
+
+
+@pytest.mark.parametrize("kind", [*FLOATS, *ROUNDED], ids=lambda kind: kind.name)
+def test_a_negated_block_is_found_by_its_number(kind: Kind) -> None:
+    values = _values("normal")
+    stored = _through(values, kind).reshape(-1)
+    size = gguf.GGML_QUANT_SIZES[kind][0]
+    stored[7 * size : 8 * size] *= -1
+
+    worst, block = worst_block(stored, values.reshape(-1), kind)
+
+    assert worst > 1
+    assert block == 7
+
+
+@pytest.mark.parametrize("kind", [*ROUNDED, Kind.Q4_K, Kind.F32], ids=lambda kind: kind.name)
+def test_a_value_that_is_not_a_number_is_beyond_any_bound(kind: Kind) -> None:
+    values = _values("normal").reshape(-1)
+    stored = values.copy()
+    stored[300] = np.nan
+
+    assert worst_block(stored, values, kind)[0] > 1
+
+
+@pytest.mark.parametrize("kind", [Kind.Q2_K, Kind.Q6_K, Kind.IQ4_XS], ids=lambda kind: kind.name)
+def test_super_blocks_are_held_by_their_root_mean_square(kind: Kind) -> None:
+    values = _values("normal").reshape(-1)
+    stored = values.copy()
+    stored[256:512] = 0
+
+    worst, block = worst_block(stored, values, kind)
+
+    assert (worst > 1) == (kind != Kind.Q2_K)
+    assert block == 1
