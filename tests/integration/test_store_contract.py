@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
 from ftctl.storage.base import ConflictError, NotFoundError, Store
@@ -171,13 +172,9 @@ def test_one_of_eight_threads_wins(store: Store, create: bool) -> None:
         key = f"race-{turn}"
         etag = None if create else store.write(key, b"start")
         gate = threading.Barrier(8)
-
-        def contend(name: int, key: str = key, etag: str | None = etag) -> bool:
-            gate.wait()
-            return _try_write(store, key, name, etag)
-
         with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(contend, range(8)))
+            jobs = [pool.submit(_race, gate, store, key, name, etag) for name in range(8)]
+            won = [job.result() for job in jobs]
         assert sum(won) == 1
         assert store.read(key) == b"%d" % won.index(True)
 
@@ -210,13 +207,16 @@ def _try_write(store: Store, key: str, name: int, etag: str | None) -> bool:
     return True
 
 
+def _race(gate: threading.Barrier, store: Store, key: str, name: int, etag: str | None) -> bool:
+    gate.wait()
+    return _try_write(store, key, name, etag)
+
+
 def _enter(gate: threading.Barrier) -> None:
     globals()["_gate"] = gate
 
 
-def _contend(
-    config: StorageConfig, name: int, turns: list[tuple[str, str | None]]
-) -> list[bool]:
+def _contend(config: StorageConfig, name: int, turns: list[tuple[str, str | None]]) -> list[bool]:
     store = open_store(config)
     store.stat("warm-up")
     won = []
@@ -273,7 +273,7 @@ def test_a_wrong_checksum_leaves_no_file(store: Store, tmp_path: Path, size: int
     source.write_bytes(pattern(size))
     store.upload(source, "x")
 
-    with pytest.raises(StorageError, match="sha256 [0-9a-f]{64}, not 0000") as caught:
+    with pytest.raises(StorageError, match=r"sha256 [0-9a-f]{64}, not 0000") as caught:
         store.download("x", target, sha256="0" * 64)
     assert caught.value.where == f"{store.url}/x"
     assert list(target.parent.iterdir()) == []

@@ -167,9 +167,7 @@ class RunLease:
     def _take(self, present: LeaseRecord | None, etag: str | None) -> bool:
         """Write our record over the one that was read; False if another was faster."""
         fence = present.fence + 1 if present else 1
-        record = LeaseRecord(
-            holder=self._holder, expires=self._clock() + self._ttl_s, fence=fence
-        )
+        record = LeaseRecord(holder=self._holder, expires=self._clock() + self._ttl_s, fence=fence)
         try:
             self._write(record, if_match=etag)
         except ConflictError:
