@@ -52,7 +52,8 @@ def s3_config(s3_server: S3Server, s3_bucket: str) -> StorageConfig:
 def store_config(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
     """Both kinds of store, one after the other; the S3 server starts only when it is needed."""
     if request.param == "s3":
-        return request.getfixturevalue("s3_config")
+        config: StorageConfig = request.getfixturevalue("s3_config")
+        return config
     return StorageConfig(url=str(tmp_path / "store"))
 
 

@@ -31,6 +31,10 @@ WRITES: dict[str, Callable[[FolderStore, Path], object]] = {
     "write": lambda store, path: store.write("a/x", path.read_bytes()),
     "upload": lambda store, path: store.upload(path, "a/x"),
 }
+CHANGES: dict[str, Callable[[FolderStore, Path], object]] = {
+    **WRITES,
+    "delete": lambda store, path: store.delete("a/x"),
+}
 
 
 @pytest.mark.parametrize("action", WRITES)
@@ -59,16 +63,15 @@ def test_a_download_to_a_full_disk_leaves_no_file(small_disk: Path, tmp_path: Pa
     assert list(small_disk.iterdir()) == []
 
 
-@pytest.mark.parametrize("action", [*WRITES, "delete"])
+@pytest.mark.parametrize("action", CHANGES)
 def test_a_read_only_folder(action: str, small_disk: Path, tmp_path: Path) -> None:
     store = FolderStore(small_disk)
     store.write("a/x", b"old")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     (tmp_path / "source").write_bytes(b"new")
-    actions = {**WRITES, "delete": lambda store, path: store.delete("a/x")}
 
     with pytest.raises(StorageError, match=r"permission denied.*Read-only") as caught:
-        actions[action](store, tmp_path / "source")
+        CHANGES[action](store, tmp_path / "source")
     assert "storage.url" in str(caught.value.hint)
     assert store.read("a/x") == b"old"
     assert [info.key for info in store.list()] == ["a/x"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def test_a_second_download_moves_only_what_is_missing_or_wrong(
     store: Store, folder: Path, tmp_path: Path
 ) -> None:
     write_marker(store, PREFIX, upload_folder(store, folder, PREFIX), fence=1)
-    out, moved = tmp_path / "out", []
+    out = tmp_path / "out"
+    moved: list[int] = []
     download_folder(store, PREFIX, out)
     untouched = (out / "z").stat().st_mtime_ns
     (out / "a.json").unlink()
@@ -95,7 +97,9 @@ def test_without_a_marker_nothing_is_downloaded(store: Store, folder: Path, tmp_
         ),
     ],
 )
-def test_a_marker_covers_only_what_is_there(store, folder: Path, change, match: str) -> None:
+def test_a_marker_covers_only_what_is_there(
+    store: Store, folder: Path, change: Callable[[Store], object], match: str
+) -> None:
     files = upload_folder(store, folder, PREFIX)
     change(store)
 
