@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.storage.base import Store
 from ftctl.storage.open import open_store
-from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,8 @@ def s3_config(s3_server: S3Server, s3_bucket: str) -> StorageConfig:
 def store_config(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfig:
     """Both kinds of store, one after the other; the S3 server starts only when it is needed."""
     if request.param == "s3":
-        return request.getfixturevalue("s3_config")
+        config: StorageConfig = request.getfixturevalue("s3_config")
+        return config
     return StorageConfig(url=str(tmp_path / "store"))
 
 

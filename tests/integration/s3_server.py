@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -105,18 +106,19 @@ class Proxy:
 
     `cut` is asked at every block with the number of the connection (from 0), whether the block
     comes from the server, and the bytes moved that way so far; True drops the block and resets
-    the connection.
+    the connection. With `tls` it speaks HTTPS to the client.
     """
 
     target: int
     cut: Callable[[int, bool, int], bool]
+    tls: ssl.SSLContext | None = None
     connections: int = 0
     port: int = 0
     _open: list[socket.socket] = field(default_factory=list)
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -141,6 +143,13 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.tls:
+                try:
+                    client = self.tls.wrap_socket(client, server_side=True)
+                except OSError:
+                    # The client does not trust us.
+                    client.close()
+                    continue
             server = socket.create_connection(("127.0.0.1", self.target))
             self._open += [client, server]
             number, self.connections = self.connections, self.connections + 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import uuid
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.s3_server import SECRET_KEY, Proxy, S3Server, free_ports
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
@@ -17,7 +20,6 @@ from ftctl.storage.base import ConflictError, Store
 from ftctl.storage.open import open_store
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
-from tests.integration.s3_server import SECRET_KEY, Proxy, S3Server, free_ports
 
 MIB = 2**20
 
@@ -199,7 +201,7 @@ def progress(size):
             threading.Event().wait()
 
 store = S3Store(s3_client(endpoint_url=endpoint), bucket, prefix)
-getattr(store, "upload")(Path(path), "big", progress=progress)
+store.upload(Path(path), "big", progress=progress)
 """
 
 
@@ -209,11 +211,9 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
     client = s3_client(endpoint_url=s3_server.endpoint_url)
     store = S3Store(client, s3_bucket, prefix)
     store.write("big", b"the old object")
+    arguments = [s3_server.endpoint_url, s3_bucket, prefix, str(big_file)]
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", UPLOAD_UNTIL_KILLED),
-            *(s3_server.endpoint_url, s3_bucket, prefix, str(big_file)),
-        ],
+        [sys.executable, "-c", UPLOAD_UNTIL_KILLED, *arguments],
         stdout=subprocess.PIPE,
     )
     with process:
@@ -328,14 +328,32 @@ def test_the_checksum_that_the_server_keeps_is_verified(
     assert target.read_bytes() == big_file.read_bytes()
 
 
-def test_a_private_certificate_authority(s3_server: S3Server, s3_env: None, tmp_path: Path) -> None:
-    """The server speaks plain HTTP here, so the handshake fails: as a certificate's error."""
-    bundle = tmp_path / "ca.pem"
-    bundle.write_text("no certificate")
-    client = s3_client(
-        endpoint_url=s3_server.endpoint_url.replace("http:", "https:"),
-        ca_bundle=str(bundle),
-        attempts=1,
-    )
-    with pytest.raises(StorageError, match=r"certificate|connection|S3 client"):
-        S3Store(client, "ftctl-tests").read("x")
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate of 127.0.0.1 with its key in one PEM file."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    pem = tmp_path_factory.mktemp("ca") / "ca.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    subject = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(pem.with_suffix(".key")), "-out", str(pem)]
+    subprocess.run([*command.split(), *subject, *files], check=True, capture_output=True)
+    return pem
+
+
+def test_a_private_certificate_authority(
+    authority: Path, s3_server: S3Server, s3_bucket: str, prefix: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority, authority.with_suffix(".key"))
+    with Proxy(s3_server.port, lambda *_: False, tls=context) as proxy:
+        url = f"s3://{s3_bucket}/{prefix}"
+        config = StorageConfig(url=url, endpoint_url=proxy.endpoint_url, ca_bundle=str(authority))
+        trusting = open_store(config)
+        trusting.write("x", b"1")
+        assert trusting.read("x") == b"1"
+
+        client = s3_client(endpoint_url=proxy.endpoint_url, attempts=1)
+        with pytest.raises(StorageError, match="certificate is not trusted") as caught:
+            S3Store(client, s3_bucket, prefix).read("x")
+        assert caught.value.hint == "Set storage.ca_bundle."

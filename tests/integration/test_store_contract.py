@@ -172,18 +172,9 @@ def test_one_of_eight_threads_wins(store: Store, create: bool) -> None:
         key = f"race-{turn}"
         etag = None if create else store.write(key, b"start")
         gate = threading.Barrier(8)
-
-        def contend(
-            name: int,
-            key: str = key,
-            etag: str | None = etag,
-            gate: threading.Barrier = gate,
-        ) -> bool:
-            gate.wait()
-            return _try_write(store, key, name, etag)
-
         with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(contend, range(8)))
+            jobs = [pool.submit(_race, gate, store, key, name, etag) for name in range(8)]
+            won = [job.result() for job in jobs]
         assert sum(won) == 1
         assert store.read(key) == b"%d" % won.index(True)
 
@@ -214,6 +205,11 @@ def _try_write(store: Store, key: str, name: int, etag: str | None) -> bool:
     except ConflictError:
         return False
     return True
+
+
+def _race(gate: threading.Barrier, store: Store, key: str, name: int, etag: str | None) -> bool:
+    gate.wait()
+    return _try_write(store, key, name, etag)
 
 
 def _enter(gate: threading.Barrier) -> None:

@@ -111,13 +111,14 @@ class S3Store:
                     raise
 
     def upload(self, path: Path, key: str, *, progress: Progress | None = None) -> str:
-        with self._errors(key), os_errors(str(path)):
+        # In this order: some of the S3 client's failures are OSErrors too.
+        with os_errors(str(path)), self._errors(key):
             return upload_file(self._object(key), path, self._pool, progress)
 
     def download(
         self, key: str, path: Path, *, sha256: str | None = None, progress: Progress | None = None
     ) -> None:
-        with self._errors(key), os_errors(str(path)):
+        with os_errors(str(path)), self._errors(key):
             try:
                 download_file(self._object(key), path, self._pool, sha256=sha256, progress=progress)
             except ClientError as error:

@@ -9,6 +9,8 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError
+
 from ftctl.storage.base import Progress
 from ftctl.storage.files import mismatch
 from ftctl.storage.parallel import abandon
@@ -97,8 +99,9 @@ class _Partial:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         os.close(self._data)
         os.close(self._log)
-        # Nothing to go on with, or no disk to keep it on.
-        if isinstance(error, OSError) or not self._read_journal():
+        # A timeout of the client is an OSError too; what was fetched until then is kept.
+        no_disk = isinstance(error, OSError) and not isinstance(error, BotoCoreError)
+        if no_disk or not self._read_journal():
             self.drop()
 
     def write(self, part: Part, data: bytes) -> None:
