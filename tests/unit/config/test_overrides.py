@@ -19,7 +19,7 @@ def test_groups_are_choices_and_keys_are_set_whether_or_not_a_file_has_them() ->
         "~dataset.limit",
         "++cluster.env.A=b",
     )
-    assert read.chosen == {"storage"}
+    assert read.chosen == {"storage": "s3"}
     assert [(layer.origin, layer.rank, layer.values) for layer in read.layers] == [
         ("override training.seed=1", 9, {"training": {"seed": 1}}),
         ("override +model.lora_r=8", 9, {"model": {"lora_r": 8}}),

@@ -1,6 +1,6 @@
 import pytest
 
-from ftctl.config.primary import content, primary
+from ftctl.config.primary import content, overridden_groups, primary
 from ftctl.errors import ConfigError
 
 OURS = {
@@ -47,7 +47,7 @@ OURS = {
             {"defaults": ["_self_", {"experiment": "mine"}, {"override hydra/hydra_logging": "x"}]},
             [],
             ["base", {"model": "default"}, {"storage": "local"}, "_self_", {"experiment": "mine"}],
-            id="their-experiment-comes-last",
+            id="their-experiment-stays-in-its-place",
         ),
     ],
 )
@@ -65,3 +65,9 @@ def test_their_keys_stand_beside_the_list_and_hydras_do_not() -> None:
 def test_an_entry_of_an_unknown_form_is_refused() -> None:
     with pytest.raises(ConfigError, match="its defaults list has an entry 3"):
         primary("base", OURS, {"defaults": [3]}, [])
+
+
+def test_groups_that_a_file_overrides() -> None:
+    defaults = ["_self_", {"override /model": "a"}, {"storage": "s3"}, {"override training": "b"}]
+    assert overridden_groups({"defaults": defaults}) == {"model", "training"}
+    assert overridden_groups({}) == set()
