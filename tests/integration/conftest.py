@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.storage.base import Store
 from ftctl.storage.open import open_store
+from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.s3_server import Proxy, S3Server
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StoppedError, StorageError
@@ -19,6 +18,7 @@ from ftctl.storage.lease import LeaseRecord, RunLease
 from ftctl.storage.open import open_store
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
+from tests.integration.s3_server import Proxy, S3Server
 
 KEY = "runs/x/lease.json"
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.s3_server import SECRET_KEY, Proxy, S3Server, free_ports
 
 from ftctl.contract.operational import StorageConfig
 from ftctl.errors import StorageError
@@ -20,6 +19,7 @@ from ftctl.storage.base import ConflictError, Store
 from ftctl.storage.open import open_store
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
+from tests.integration.s3_server import SECRET_KEY, Proxy, S3Server, free_ports
 
 MIB = 2**20
 
