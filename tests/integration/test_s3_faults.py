@@ -170,7 +170,8 @@ def test_a_conditional_write_whose_answer_was_lost_has_won(
     s3_server: S3Server, s3_bucket: str, prefix: str
 ) -> None:
     def drop_first_answer(number: int, answers: bool, size: int) -> bool:
-        return answers and number == 0
+        # More than the `100 Continue` that lets the body through: the write is done by then.
+        return answers and number == 0 and size > 30
 
     with Proxy(s3_server.port, drop_first_answer) as proxy:
         store = S3Store(s3_client(endpoint_url=proxy.endpoint_url), s3_bucket, prefix)

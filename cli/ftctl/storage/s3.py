@@ -165,7 +165,9 @@ class S3Store:
             return None
         try:
             present, etag = self._get_raw(key)
-        except ClientError:
+        except ClientError as gone:
+            if error_code(gone) != "NoSuchKey":
+                raise
             return None
         return etag if present == data else None
 
