@@ -1,6 +1,7 @@
 """Files of a user's own, laid over ours."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -290,7 +291,7 @@ def test_a_wrong_file_of_a_group_is_told_with_its_place(
     ],
 )
 def test_a_missing_folder_or_file_is_told(
-    workdir: Path, arguments: dict[str, object], want: str
+    workdir: Path, arguments: dict[str, Any], want: str
 ) -> None:
     (workdir / "mine.yaml").write_text("")
     with pytest.raises(ConfigError) as caught:
