@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 from ftctl import app as program
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError, InterruptedRunError, StorageError
+
+Fails = Callable[[BaseException], None]
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +229,7 @@ def test_version_names_what_is_installed() -> None:
 
 
 @pytest.fixture
-def fails(monkeypatch: pytest.MonkeyPatch):
+def fails(monkeypatch: pytest.MonkeyPatch) -> Fails:
     """Make `ftctl version` raise what a test gives."""
     from ftctl.commands import version
 
@@ -261,14 +264,14 @@ def fails(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_the_boundary_turns_an_error_into_a_message_and_a_code(
-    fails, error: BaseException, code: int, want: str
+    fails: Fails, error: BaseException, code: int, want: str
 ) -> None:
     fails(error)
     assert ftctl("version") == (code, "", want)
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "version"], ["version", "--debug"]])
-def test_debug_shows_the_traceback_wherever_it_stands(fails, arguments: list[str]) -> None:
+def test_debug_shows_the_traceback_wherever_it_stands(fails: Fails, arguments: list[str]) -> None:
     fails(ConfigError("wrong"))
     code, out, err = ftctl(*arguments)
     assert (code, out) == (3, "")

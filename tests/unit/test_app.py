@@ -15,4 +15,4 @@ def test_the_help_line_of_a_command_is_that_of_its_code(name: str) -> None:
     module, _, attribute = target.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     text = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
-    assert (text or "").partition("\n")[0] == line
+    assert str(text).splitlines()[0] == line

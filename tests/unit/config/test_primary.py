@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from ftctl.config.primary import content, overridden_groups, primary
@@ -51,7 +53,7 @@ OURS = {
         ),
     ],
 )
-def test_order_of_layers(theirs: dict, chosen: list[str], want: list[object]) -> None:
+def test_order_of_layers(theirs: dict[str, Any], chosen: list[str], want: list[object]) -> None:
     assert primary("base", OURS, theirs, chosen)["defaults"] == want
 
 

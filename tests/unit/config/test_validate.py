@@ -117,7 +117,14 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
         refuse_unavailable(config)
 
 
-def test_the_defaults_are_available() -> None:
-    automatic = checked({"training": {"gradient_checkpointing": "auto"}})
-    for config in (Config(), automatic):
-        refuse_unavailable(config)  # raises otherwise
+def test_only_what_is_set_is_named() -> None:
+    config = checked(
+        {"training": {"gradient_checkpointing": "auto", "packing": True, "load_best": True}}
+    )
+    with pytest.raises(ConfigError) as caught:
+        refuse_unavailable(config)
+    assert str(caught.value) == (
+        "2 problems in the configuration\n"
+        "  training.packing=true is not available in this version. Leave it at its default.\n"
+        "  training.load_best=true is not available in this version. Leave it at its default."
+    )
