@@ -92,6 +92,12 @@ class RunRecord:
         return (max(times) - min(times)).total_seconds()
 
     @property
+    def step(self) -> int:
+        """Optimizer steps done; the convert stage's status counts none, the metrics still do."""
+        steps = [line.step for line in self.metrics]
+        return max([self.status.step if self.status else 0, *steps])
+
+    @property
     def resumed_steps(self) -> tuple[int, ...]:
         """The steps from which a killed or stopped training went on."""
         steps = (event.data.get("step") for event in self.events if event.kind == "resumed")
