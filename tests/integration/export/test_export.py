@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
 from ftctl_trainer.export import llama_cpp
@@ -30,7 +31,6 @@ from ftctl_trainer.export.plain_path import Tools, convert
 from ftctl_trainer.export.quantize import write_ggufs
 from ftctl_trainer.export.tensor_types import Kind
 from ftctl_trainer.export.verify import base_kl, verify_output
-
 from tests.integration.export.conftest import Handoff, exported
 from tests.integration.handoff import make_adapter, make_reference
 
@@ -42,9 +42,7 @@ EXACT = Thresholds(mean_kl=1e-4, p99_kl=1e-3, top1_agreement=0.95, perplexity_ra
 def _missed(
     file: Path, handoff: Handoff, limits: Thresholds = LIMITS, qtype: str = "f16"
 ) -> set[str]:
-    found = verify_output(
-        qtype, file, handoff.reference, limits, threads=2, stop=threading.Event()
-    )
+    found = verify_output(qtype, file, handoff.reference, limits, threads=2, stop=threading.Event())
     return {check.name for check in found.checks if not check.passed}
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
 from ftctl.errors import RunFailedError
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import save_merged
-from safetensors.numpy import load_file, save_file
-
 from tests.integration.export.conftest import Handoff
 from tests.integration.handoff import make_adapter
 
