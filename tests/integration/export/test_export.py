@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as Kind
 
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
@@ -29,7 +30,6 @@ from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import Tools, convert
 from ftctl_trainer.export.quantize import write_ggufs
-from ftctl_trainer.export.tensor_types import Kind
 from ftctl_trainer.export.verify import base_kl, verify_output
 from tests.integration.export.conftest import Handoff, exported
 from tests.integration.handoff import make_adapter, make_reference
@@ -160,7 +160,7 @@ def test_another_architecture_is_refused_by_name(handoff: Handoff, tmp_path: Pat
         json.dumps({**config, "architectures": ["PhiForCausalLM"]})
     )
 
-    with pytest.raises(RunFailedError, match="PhiForCausalLM: not handled without llama.cpp"):
+    with pytest.raises(RunFailedError, match=r"PhiForCausalLM: not handled without llama\.cpp"):
         built_in_model(Inputs(tmp_path / "base", handoff.adapter, "tiny"))
 
 
@@ -170,7 +170,7 @@ def test_a_file_that_llama_cpp_cannot_load_is_a_clear_error(
     file = tmp_path / "a.gguf"
     file.write_bytes(b"GGUF, or not")
 
-    with pytest.raises(RunFailedError, match="llama.cpp cannot load this file"):
+    with pytest.raises(RunFailedError, match=r"llama\.cpp cannot load this file"):
         _missed(file, handoff)
 
 
