@@ -31,7 +31,7 @@ def letters(text: str) -> str:
 @pytest.mark.parametrize(
     ("name", "scripts"),
     [
-        pytest.param("train", {"Cyrillic": 78, "Latin": 288}, id="train"),
+        pytest.param("train", {"Cyrillic": 110, "Latin": 408}, id="train"),
         pytest.param("eval", {"Cyrillic": 22, "Latin": 84}, id="eval"),
     ],
 )
