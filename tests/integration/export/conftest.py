@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ftctl_trainer.export.gguf import Inputs, export
-from ftctl_trainer.export.reference import Reference, read_reference
 from safetensors.numpy import load_file, save_file
-
 from tests.integration.handoff import make_adapter, make_reference
 from tests.integration.tiny_model import make_tiny_model
+
+from ftctl_trainer.export.gguf import Inputs, export
+from ftctl_trainer.export.reference import Reference, read_reference
 
 TEXTS = [
     ("<|im_start|>user\nit is dark here<|im_end|>\n<|im_start|>assistant\n", "LightsOn Done."),

@@ -14,6 +14,10 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from tests.integration.export.conftest import Handoff, exported
+from tests.integration.handoff import make_adapter, make_reference
+
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
 from ftctl_trainer.export import llama_cpp
@@ -30,10 +34,6 @@ from ftctl_trainer.export.plain_path import Tools, convert
 from ftctl_trainer.export.quantize import write_ggufs
 from ftctl_trainer.export.tensor_types import Kind
 from ftctl_trainer.export.verify import base_kl, verify_output
-from safetensors.numpy import load_file, save_file
-
-from tests.integration.export.conftest import Handoff, exported
-from tests.integration.handoff import make_adapter, make_reference
 
 # A random model's most likely tokens are near ties, which quantization decides anew.
 LIMITS = Thresholds(mean_kl=0.02, p99_kl=0.1, top1_agreement=0.5, perplexity_ratio=1.1)
@@ -44,9 +44,7 @@ EXACT = Thresholds(mean_kl=1e-4, p99_kl=1e-3, top1_agreement=0.95, perplexity_ra
 def _missed(
     file: Path, handoff: Handoff, limits: Thresholds = LIMITS, qtype: str = "f16"
 ) -> set[str]:
-    found = verify_output(
-        qtype, file, handoff.reference, limits, threads=2, stop=threading.Event()
-    )
+    found = verify_output(qtype, file, handoff.reference, limits, threads=2, stop=threading.Event())
     return {check.name for check in found.checks if not check.passed}
 
 
@@ -77,9 +75,7 @@ def test_the_files_say_what_they_are(handoff: Handoff, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default:Model has .tie_word:UserWarning")
-def test_a_trained_output_layer_leaves_its_embedding(
-    tiny_base: Path, tmp_path: Path
-) -> None:
+def test_a_trained_output_layer_leaves_its_embedding(tiny_base: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tiny_base, tmp_path / "adapter", modules_to_save=["lm_head"])
     texts = [("it is dark", " switch on the lamp")]
     untied = Handoff(
@@ -194,7 +190,7 @@ def test_another_architecture_is_refused_by_name(handoff: Handoff, tmp_path: Pat
         json.dumps({**config, "architectures": ["PhiForCausalLM"]})
     )
 
-    with pytest.raises(RunFailedError, match="PhiForCausalLM: not handled without llama.cpp"):
+    with pytest.raises(RunFailedError, match=r"PhiForCausalLM: not handled without llama\.cpp"):
         built_in_model(Inputs(tmp_path / "base", handoff.adapter, "tiny"))
 
 
@@ -204,7 +200,7 @@ def test_a_file_that_llama_cpp_cannot_load_is_a_clear_error(
     file = tmp_path / "a.gguf"
     file.write_bytes(b"GGUF, or not")
 
-    with pytest.raises(RunFailedError, match="llama.cpp cannot load this file"):
+    with pytest.raises(RunFailedError, match=r"llama\.cpp cannot load this file"):
         _missed(file, handoff)
 
 

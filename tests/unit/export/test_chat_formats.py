@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ftctl_trainer.export.chat_formats import FORMATS, KnownChat, recognize
 from ftctl_trainer.export.modelfile import go_template, modelfile
 
@@ -66,8 +67,7 @@ def test_the_templates_own_system_text_stands_in_where_rows_share_none() -> None
 
 def test_an_unknown_format_leaves_the_template_to_the_gguf() -> None:
     assert modelfile("a.gguf", None, 'Say """ no more') == (
-        "FROM ./a.gguf\n"
-        "# No TEMPLATE: Ollama takes the chat template that the GGUF itself has.\n"
+        "FROM ./a.gguf\n# No TEMPLATE: Ollama takes the chat template that the GGUF itself has.\n"
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gguf
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as Kind
+
 from ftctl_trainer.export.dither import clings, dithered
 from ftctl_trainer.export.readback import worst_block
-from gguf import GGMLQuantizationType as Kind
 
 KINDS = [Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0]
 

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from ftctl_trainer.export.divergence import divergence, kl_divergences, perplexity_ratio
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ftctl_trainer.export.divergence import divergence, kl_divergences, perplexity_ratio
 
 
 def _log(*probabilities: float) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from ftctl.contract.spec import Thresholds
 from ftctl.errors import ConfigError, RunFailedError
 from ftctl_trainer.export.probe import Scored, Texts

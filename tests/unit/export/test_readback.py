@@ -5,8 +5,9 @@ from __future__ import annotations
 import gguf
 import numpy as np
 import pytest
-from ftctl_trainer.export.readback import worst_block
 from gguf import GGMLQuantizationType as Kind
+
+from ftctl_trainer.export.readback import worst_block
 
 ROUNDED = [Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0]
 FLOATS = [Kind.F32, Kind.F16, Kind.BF16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from ftctl.errors import ConfigError, RunFailedError
 from ftctl_trainer.export.tensor_types import check_types, plan
 from ftctl_trainer.export.tensors import Tensor
@@ -26,7 +27,9 @@ def _llama(blocks: int, hidden: int, *, tied: bool) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("qtype", "hidden", "tied", "want"),
     [
-        pytest.param("f16", 512, True, {"token_embd": "F16", "attn_v": "F16"}, id="floats-as-asked"),
+        pytest.param(
+            "f16", 512, True, {"token_embd": "F16", "attn_v": "F16"}, id="floats-as-asked"
+        ),
         pytest.param("q4_1", 512, True, {"token_embd": "Q6_K", "attn_v": "Q4_1"}, id="tied"),
         pytest.param(
             "q4_1", 512, False, {"token_embd": "Q4_1", "output": "Q6_K"}, id="output-of-its-own"
