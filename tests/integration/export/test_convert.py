@@ -214,10 +214,10 @@ def test_a_stop_publishes_nothing_and_a_second_try_ends_the_same(
     run = _run(tmp_path, handoff)
     with _context(run, tmp_path / "first") as context:
         file = context.run
-        with _StopAt(run.store, file, "convert") as reporter:
-            reporter.stop, reporter.at = context.stop, at
-            with pytest.raises(StoppedError) as caught:
-                run_convert(replace(context, reporter=reporter))
+        reporter = _StopAt(run.store, file, "convert")
+        reporter.stop, reporter.at = context.stop, at
+        with reporter, pytest.raises(StoppedError) as caught:
+            run_convert(replace(context, reporter=reporter))
     assert caught.value.exit_code == 75
     assert not _is_published(run)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import load_file, save_file
 from tests.integration.export.conftest import Handoff, exported
 from tests.integration.handoff import make_adapter, make_reference
@@ -32,7 +33,6 @@ from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import Tools, convert
 from ftctl_trainer.export.quantize import write_ggufs
-from ftctl_trainer.export.tensor_types import Kind
 from ftctl_trainer.export.verify import base_kl, verify_output
 
 # A random model's most likely tokens are near ties, which quantization decides anew.
@@ -229,7 +229,7 @@ def test_a_tool_that_fails_says_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"dtype": "float32"}')
 
     with pytest.raises(RunFailedError, match=r"ended with code 3\nno such thing"):
-        convert(Tools(script, script), tmp_path, tmp_path / "out", threading.Event())
+        convert(Tools(script, script), tmp_path, tmp_path / "out", "tiny", threading.Event())
 
 
 def test_llama_cpps_tools_are_taken_only_when_both_are_there(tmp_path: Path) -> None:

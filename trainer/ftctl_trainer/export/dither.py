@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
 
 from ftctl_trainer.export.tensors import Array
 
@@ -79,21 +81,23 @@ def _grid(values: Array, kind: Kind) -> tuple[Array, _Grid] | None:
         levels = 15 if kind == Kind.Q4_1 else 31
         low, high = blocks.min(axis=1, keepdims=True), blocks.max(axis=1, keepdims=True)
         ends = ((low, 0), (high, levels))
-        return blocks, _Grid(_half(low), _step((high - low) / levels), 0, levels, ends)
+        return blocks, _Grid(_half(low), _step((high - low) / np.float32(levels)), 0, levels, ends)
     zero = np.zeros((len(blocks), 1), np.float32)
     at = np.abs(blocks).argmax(axis=1)[:, None]
-    largest = np.take_along_axis(blocks, at, axis=1)
+    largest: Array = np.take_along_axis(blocks, at, axis=1)
     if kind == Kind.Q8_0:
         code = np.sign(largest) * np.float32(127)
-        return blocks, _Grid(zero, _step(np.abs(largest) / 127), -127, 127, ((largest, code),))
+        step = _step(np.abs(largest) / np.float32(127))
+        return blocks, _Grid(zero, step, -127, 127, ((largest, code),))
     half = 8 if kind == Kind.Q4_0 else 16
-    return blocks, _Grid(zero, _step(largest / -half), -half, half - 1, ((largest, -half),))
+    step = _step(largest / np.float32(-half))
+    return blocks, _Grid(zero, step, -half, half - 1, ((largest, -half),))
 
 
-def _half(values: Array) -> Array:
+def _half(values: NDArray[np.floating[Any]]) -> Array:
     return values.astype(np.float16).astype(np.float32)
 
 
-def _step(values: Array) -> Array:
+def _step(values: NDArray[np.floating[Any]]) -> Array:
     step = _half(values)
     return np.asarray(np.where(step == 0, np.float32(1), step))
