@@ -75,7 +75,7 @@ def export(
     log.info("export: plain path (merge, %s, %s)", tools.converter, tools.quantizer)
     merged, whole = scratch / "merged", scratch / "merged.gguf"
     isolated(stop, save_merged, inputs.base, inputs.adapter, inputs.tokenizer, merged)
-    convert(tools, merged, whole, stop)
+    convert(tools, merged, whole, inputs.name, stop)
     for qtype, path in outputs.items():
         check_stop(stop)
         quantize(tools, whole, path, qtype, threads, stop)

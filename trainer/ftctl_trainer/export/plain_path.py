@@ -59,12 +59,12 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
     _write_config(base, folder, tensors, dtype)
 
 
-def convert(tools: Tools, merged: Path, target: Path, stop: threading.Event) -> None:
+def convert(tools: Tools, merged: Path, target: Path, name: str, stop: threading.Event) -> None:
     """Run llama.cpp's converter over a merged folder, at the folder's own precision."""
     config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
     outtype = "f32" if config["dtype"] == "float32" else "f16"
     _run([sys.executable, str(tools.converter), str(merged), "--outfile", str(target),
-          "--outtype", outtype], stop)  # fmt: skip
+          "--outtype", outtype, "--model-name", name], stop)  # fmt: skip
 
 
 def quantize(
@@ -103,8 +103,11 @@ def _run(command: list[str], stop: threading.Event) -> None:
 
 def _is_companion(file: Path) -> bool:
     """Whether a file goes along with the weights: settings and tokenizer."""
-    weights = file.suffix in (".safetensors", ".bin", ".gguf") or "safetensors.index" in file.name
-    return file.is_file() and not weights and not file.name.startswith(("_", "adapter_"))
+    # The converter takes a model card's words, local paths among them, into the metadata.
+    left_out = (
+        file.suffix in (".safetensors", ".bin", ".gguf", ".md") or "safetensors.index" in file.name
+    )
+    return file.is_file() and not left_out and not file.name.startswith(("_", "adapter_"))
 
 
 def _shards(tensors: list[Tensor], itemsize: int) -> Iterator[list[Tensor]]:
