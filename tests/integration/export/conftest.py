@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.integration.handoff import make_adapter, make_reference
-from tests.integration.tiny_model import make_tiny_model
 
 from ftctl_trainer.export.gguf import Inputs, export
 from ftctl_trainer.export.reference import Reference, read_reference
+from tests.integration.handoff import make_adapter, make_reference
+from tests.integration.tiny_model import make_tiny_model
 
 TEXTS = [
     ("<|im_start|>user\nit is dark here<|im_end|>\n<|im_start|>assistant\n", "LightsOn Done."),

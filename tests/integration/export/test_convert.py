@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.integration.export.conftest import Handoff
-from tests.integration.tiny_run import TinyRun
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
@@ -28,6 +26,8 @@ from ftctl_trainer.context import StageContext
 from ftctl_trainer.reporter import StoreReporter
 from ftctl_trainer.runner import load_run
 from ftctl_trainer.stages.convert import run_convert
+from tests.integration.export.conftest import Handoff
+from tests.integration.tiny_run import TinyRun
 
 LIMITS = {"mean_kl": 0.15, "p99_kl": 1.0, "top1_agreement": 0.5, "perplexity_ratio": 1.25}
 QTYPES = ["f16", "q4_1"]

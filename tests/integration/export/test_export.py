@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import load_file, save_file
-from tests.integration.export.conftest import Handoff, exported
-from tests.integration.handoff import make_adapter, make_reference
 
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
@@ -34,6 +32,8 @@ from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import Tools, convert
 from ftctl_trainer.export.quantize import write_ggufs
 from ftctl_trainer.export.verify import base_kl, verify_output
+from tests.integration.export.conftest import Handoff, exported
+from tests.integration.handoff import make_adapter, make_reference
 
 # A random model's most likely tokens are near ties, which quantization decides anew.
 LIMITS = Thresholds(mean_kl=0.02, p99_kl=0.1, top1_agreement=0.5, perplexity_ratio=1.1)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.integration.export.conftest import Handoff
-from tests.integration.handoff import make_adapter
 
 from ftctl.errors import RunFailedError
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import save_merged
+from tests.integration.export.conftest import Handoff
+from tests.integration.handoff import make_adapter
 
 # PEFT warns of a trained output layer that leaves its embedding; that is what is tested.
 pytestmark = [
