@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ftctl.errors import RunFailedError
-from ftctl_trainer.export.isolated import check_stop
 from ftctl_trainer.export.merge import EMBEDDING, OUTPUT, merged_tensors
 from ftctl_trainer.export.tensors import Array, Tensor
+from ftctl_trainer.stop import end_if_stopped
 
 # Above this many parameters float32 scratch files get too large; float16's rounding of 2^-12 of
 # a value stays far below the finest quantization's half step, 2^-8 of a block's largest.
@@ -92,7 +92,7 @@ def _run(command: list[str], stop: threading.Event) -> None:
             except subprocess.TimeoutExpired:
                 if stop.is_set():
                     process.kill()
-                check_stop(stop)
+                end_if_stopped(stop)
     if process.returncode != 0:
         raise RunFailedError(
             f"ended with code {process.returncode}",
