@@ -28,6 +28,7 @@ def sft_arguments(
     precision: Precision,
     shuffle: bool,
     evaluates: bool,
+    recomputes: bool,
     output_dir: Path,
 ) -> SFTConfig:
     """TRL's arguments from ours: the one place where both names stand."""
@@ -46,7 +47,7 @@ def sft_arguments(
         max_grad_norm=training.max_grad_norm,
         optim=_optimizer(training.optim, on_cpu=on_cpu),
         neftune_noise_alpha=training.neftune_noise_alpha or None,
-        gradient_checkpointing=recomputes(training.gradient_checkpointing, on_cpu=on_cpu),
+        gradient_checkpointing=recomputes,
         fp16=precision.autocast == "fp16",
         bf16=precision.autocast == "bf16",
         use_cpu=on_cpu,
@@ -71,11 +72,6 @@ def sft_arguments(
         report_to="none",
         log_level="error",
     )
-
-
-def recomputes(setting: bool | str, *, on_cpu: bool) -> bool:
-    """Whether activations are recomputed: `auto` does so on a GPU, where memory is short."""
-    return not on_cpu if setting == "auto" else bool(setting)
 
 
 def sft_trainer(

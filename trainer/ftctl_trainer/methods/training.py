@@ -12,6 +12,7 @@ from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.methods.sft import sft_arguments, sft_trainer
+from ftctl_trainer.model.activations import recomputes
 from ftctl_trainer.model.precision import Precision
 from ftctl_trainer.rows import RunRows
 from ftctl_trainer.stop import end_if_stopped
@@ -48,6 +49,12 @@ def train_sft(
             precision=precision,
             shuffle=ctx.run.config.dataset.shuffle,
             evaluates=bool(held_out),
+            recomputes=recomputes(
+                training.gradient_checkpointing,
+                tuned,
+                [len(row) for row in rows.train_tokens.input_ids],
+                training.per_device_train_batch_size,
+            ),
             output_dir=workdir / "training",
         ),
         rows=[rows.train_tokens[number] for number in range(len(rows.train_tokens))],

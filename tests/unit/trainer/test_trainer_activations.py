@@ -1,0 +1,33 @@
+"""When activations are recomputed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ftctl_trainer.model import activations
+from ftctl_trainer.model.activations import activation_bytes, recomputes
+
+SMALL = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=30, hidden_size=576))
+
+
+def test_the_measured_case_is_what_it_was() -> None:
+    assert activation_bytes(SMALL.config, 8 * 1887) == 80 * 8 * 1887 * 30 * 576
+
+
+@pytest.mark.parametrize(
+    ("setting", "free_gb", "want"),
+    [
+        pytest.param(True, 1000, True, id="asked-for"),
+        pytest.param(False, 1, False, id="asked-against"),
+        pytest.param("auto", 22, True, id="auto-would-fill-the-memory"),
+        pytest.param("auto", 100, False, id="auto-with-room"),
+    ],
+)
+def test_recomputes(
+    monkeypatch: pytest.MonkeyPatch, setting: bool | str, free_gb: int, want: bool
+) -> None:
+    monkeypatch.setattr(activations, "_free_bytes", lambda: free_gb * 10**9)
+
+    assert recomputes(setting, SMALL, [20, 1887, 900], 8) is want
