@@ -7,7 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from botocore.exceptions import BotoCoreError, FlexibleChecksumError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
 from ftctl.errors import ConfigError
 from ftctl.storage.s3_errors import s3_errors
@@ -25,7 +30,7 @@ READ_TIMEOUT_S = 60
 CONNECTIONS = 40
 
 # An answer that began and broke off: botocore repeats requests, not their bodies.
-_BROKEN_OFF = (HTTPClientError, FlexibleChecksumError)
+_BROKEN_OFF = (HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 
 
 def s3_client(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,10 @@ def download_file(
         partial.rename()
 
 
+# Small enough for a core's cache: fetched, written and hashed without new memory each time.
+_BLOCK_BYTES = 256 * 1024
+
+
 class _Checksum:
     """
     The sha256 that an object must have, over its content or over its parts' digests.
@@ -71,9 +76,13 @@ class _Checksum:
         self._of_parts = not sha256 and bool(count)
         self._digest = hashlib.sha256()
 
-    def add(self, data: bytes) -> None:
+    def add(self, blocks: Iterator[bytes]) -> None:
         """Take in the next part."""
-        self._digest.update(hashlib.sha256(data).digest() if self._of_parts else data)
+        into = hashlib.sha256() if self._of_parts else self._digest
+        for block in blocks:
+            into.update(block)
+        if self._of_parts:
+            self._digest.update(into.digest())
 
     @property
     def found(self) -> str | None:
@@ -104,16 +113,21 @@ class _Partial:
         if no_disk or not self._read_journal():
             self.drop()
 
-    def write(self, part: Part, data: bytes) -> None:
-        """Put a part in its place. Raises OSError."""
-        written = 0
-        while written < len(data):
-            written += os.pwrite(self._data, data[written:], part.start + written)
+    def write(self, block: bytes, position: int) -> None:
+        """Put bytes in their place. Raises OSError."""
+        while block:
+            written = os.pwrite(self._data, block, position)
+            block, position = block[written:], position + written
+
+    def note(self, part: Part) -> None:
+        """Say that a part is whole."""
         os.write(self._log, b"%d\n" % part.number)
 
-    def read(self, part: Part) -> bytes:
-        """Return a part as it is in the file."""
-        return os.pread(self._data, part.size, part.start)
+    def read(self, part: Part) -> Iterator[bytes]:
+        """Yield a part as it is in the file, in blocks."""
+        end = part.start + part.size
+        for position in range(part.start, end, _BLOCK_BYTES):
+            yield os.pread(self._data, min(_BLOCK_BYTES, end - position), position)
 
     def rename(self) -> None:
         """Make the file the one that was asked for."""
@@ -138,13 +152,17 @@ def _fetch(
     if part.number not in partial.done:
         last = part.start + part.size - 1
 
-        def get() -> bytes:
+        def get() -> None:
             answer = source.client.get_object(
                 **source.address, Range=f"bytes={part.start}-{last}", IfMatch=etag
             )
-            return answer["Body"].read()
+            position = part.start
+            for block in answer["Body"].iter_chunks(_BLOCK_BYTES):
+                partial.write(block, position)
+                position += len(block)
 
-        partial.write(part, unbroken(get))
+        unbroken(get)
+        partial.note(part)
     if progress:
         progress(part.size)
 

@@ -65,6 +65,7 @@ _CLASSES: tuple[tuple[type[Exception], str, str], ...] = (
     (boto.ProxyConnectionError, "the proxy cannot be reached", _REACH),
     (boto.FlexibleChecksumError, "the content was damaged on its way", _LATER),
     (boto.ConnectionError, "the server cannot be reached", _REACH),
+    (boto.IncompleteReadError, "the connection broke", _LATER),
     (boto.HTTPClientError, "the connection broke", _LATER),
     (boto.ParamValidationError, "the bucket or key is not valid", "Correct storage.url."),
 )

@@ -1,0 +1,213 @@
+"""Real GGUF files, run by real llama.cpp: whole ones are proven, damaged ones are caught."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as Kind
+
+from ftctl.contract.spec import PathsConfig, Thresholds
+from ftctl.errors import RunFailedError, StoppedError, VerificationError
+from ftctl_trainer.export import llama_cpp
+from ftctl_trainer.export.gguf import (
+    Inputs,
+    built_in_model,
+    find_tools,
+    read_back_built_in,
+    write_built_in,
+)
+from ftctl_trainer.export.isolated import isolated
+from ftctl_trainer.export.merge import merged_tensors
+from ftctl_trainer.export.plain_path import Tools, convert
+from ftctl_trainer.export.quantize import write_ggufs
+from ftctl_trainer.export.verify import base_kl, verify_output
+from tests.integration.export.conftest import Handoff, exported
+from tests.integration.handoff import make_adapter, make_reference
+
+# A random model's most likely tokens are near ties, which quantization decides anew.
+LIMITS = Thresholds(mean_kl=0.02, p99_kl=0.1, top1_agreement=0.5, perplexity_ratio=1.1)
+EXACT = Thresholds(mean_kl=1e-4, p99_kl=1e-3, top1_agreement=0.95, perplexity_ratio=1.01)
+
+
+def _missed(
+    file: Path, handoff: Handoff, limits: Thresholds = LIMITS, qtype: str = "f16"
+) -> set[str]:
+    found = verify_output(qtype, file, handoff.reference, limits, threads=2, stop=threading.Event())
+    return {check.name for check in found.checks if not check.passed}
+
+
+def test_every_type_of_one_pass_is_proven(handoff: Handoff, tmp_path: Path) -> None:
+    files = exported(
+        handoff.inputs, tmp_path, "f32", "f16", "bf16", "q8_0", "q4_1", "q5_0", "q4_k_m", "q6_k"
+    )
+
+    assert base_kl(handoff.reference) > 0.05
+    assert _missed(files["f32"], handoff, EXACT) == set()
+    assert _missed(files["f16"], handoff, EXACT) == set()
+    for qtype in ("bf16", "q8_0", "q4_1", "q5_0", "q4_k_m", "q6_k"):
+        assert _missed(files[qtype], handoff) == set(), qtype
+
+
+def test_the_files_say_what_they_are(handoff: Handoff, tmp_path: Path) -> None:
+    file = exported(handoff.inputs, tmp_path, "q4_1")["q4_1"]
+
+    reader = gguf.GGUFReader(file)
+
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    assert fields["general.architecture"] == "llama"
+    assert fields["general.file_type"] == 3
+    assert fields["tokenizer.ggml.pre"] == "gpt-2"
+    assert {Kind(tensor.tensor_type).name for tensor in reader.tensors} == {"F32", "Q4_1", "Q8_0"}
+
+
+def test_a_trained_output_layer_leaves_its_embedding(
+    tiny_base: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", modules_to_save=["lm_head"])
+    texts = [("it is dark", " switch on the lamp")]
+    untied = Handoff(
+        tiny_base, adapter, make_reference(tiny_base, adapter, tmp_path / "reference", texts)
+    )
+
+    file = exported(untied.inputs, tmp_path, "f16")["f16"]
+
+    assert "output.weight" in {tensor.name for tensor in gguf.GGUFReader(file).tensors}
+    assert _missed(file, untied, EXACT) == set()
+
+
+def test_numpy_and_ggml_quantize_alike() -> None:
+    values = np.random.default_rng(0).normal(size=(9, 64)).astype(np.float32)
+
+    for kind in (Kind.Q4_1, Kind.Q8_0, Kind.Q5_0):
+        ours = llama_cpp.quantize(values, int(kind), 2)
+        np.testing.assert_array_equal(ours, gguf.quantize(values, kind))
+
+
+def test_a_forgotten_adapter_is_caught(handoff: Handoff, tmp_path: Path) -> None:
+    model = built_in_model(handoff.inputs)
+    nothing = make_adapter(handoff.base, tmp_path / "nothing", spread=0)
+    write_ggufs(
+        built_in_model(Inputs(handoff.base, nothing, "tiny")), {"f16": tmp_path / "a.gguf"}, 2
+    )
+
+    assert len(model.tensors) == 20
+    assert {"mean_kl", "adapter_shows"} <= _missed(tmp_path / "a.gguf", handoff)
+
+
+def test_a_permutation_left_out_is_caught(handoff: Handoff, tmp_path: Path) -> None:
+    model = built_in_model(handoff.inputs)
+    plain = {tensor.name: tensor for tensor in merged_tensors(handoff.base, handoff.adapter)}
+    tensors = [
+        replace(tensor, load=plain[f"model.layers.{tensor.name[4]}.self_attn.q_proj.weight"].load)
+        if "attn_q.weight" in tensor.name
+        else tensor
+        for tensor in model.tensors
+    ]
+    write_ggufs(replace(model, tensors=tensors), {"f16": tmp_path / "a.gguf"}, 2)
+
+    with pytest.raises(VerificationError, match=r"attn_q.weight .*is not what was merged"):
+        read_back_built_in(handoff.inputs, {"f16": tmp_path / "a.gguf"})
+    assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
+
+
+def test_one_negated_block_is_caught_when_read_back(handoff: Handoff, tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    write_built_in(handoff.inputs, {"q8_0": file}, 2)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file, "r+").tensors}
+    rows = tensors["blk.1.ffn_up.weight"].data
+    rows[3, 2:34] = (-rows[3, 2:34].view(np.int8)).view(np.uint8)
+    rows.base.flush() if hasattr(rows.base, "flush") else None
+
+    with pytest.raises(VerificationError, match=r"blk.1.ffn_up.weight \(Q8_0\).*block 6 is off"):
+        read_back_built_in(handoff.inputs, {"q8_0": file})
+
+
+def test_another_chat_template_is_caught(handoff: Handoff, tmp_path: Path) -> None:
+    damaged = handoff.with_copy(tmp_path / "adapter")
+    (damaged.adapter / "chat_template.jinja").write_text(
+        "{% for m in messages %}### {{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    )
+    write_built_in(damaged.inputs, {"f16": tmp_path / "a.gguf"}, 2)
+
+    assert _missed(tmp_path / "a.gguf", handoff, EXACT) == {"template"}
+
+
+def test_another_tokenizer_is_caught(handoff: Handoff, tmp_path: Path) -> None:
+    damaged = handoff.with_copy(tmp_path / "adapter")
+    file = damaged.adapter / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20]
+    file.write_text(json.dumps(tokenizer))
+    write_built_in(damaged.inputs, {"f16": tmp_path / "a.gguf"}, 2)
+
+    assert _missed(tmp_path / "a.gguf", handoff, EXACT) == {"tokens"}
+
+
+def test_another_architecture_is_refused_by_name(handoff: Handoff, tmp_path: Path) -> None:
+    shutil.copytree(handoff.base, tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    (tmp_path / "base" / "config.json").write_text(
+        json.dumps({**config, "architectures": ["PhiForCausalLM"]})
+    )
+
+    with pytest.raises(RunFailedError, match=r"PhiForCausalLM: not handled without llama\.cpp"):
+        built_in_model(Inputs(tmp_path / "base", handoff.adapter, "tiny"))
+
+
+def test_a_file_that_llama_cpp_cannot_load_is_a_clear_error(
+    handoff: Handoff, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF, or not")
+
+    with pytest.raises(RunFailedError, match=r"llama\.cpp cannot load this file"):
+        _missed(file, handoff)
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_crash_in_native_code_is_a_clear_error() -> None:
+    with pytest.raises(RunFailedError, match="_crash ended without a result, killed by SIGSEGV"):
+        isolated(threading.Event(), _crash)
+
+
+def test_a_stop_ends_native_code_at_once() -> None:
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    start = time.monotonic()
+
+    with pytest.raises(StoppedError, match="between two steps of the export"):
+        isolated(stop, time.sleep, 60)
+    assert time.monotonic() - start < 30
+
+
+def test_a_tool_that_fails_says_its_last_words(tmp_path: Path) -> None:
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("import sys\nprint('no such thing')\nsys.exit(3)\n")
+    (tmp_path / "config.json").write_text('{"dtype": "float32"}')
+
+    with pytest.raises(RunFailedError, match=r"ended with code 3\nno such thing"):
+        convert(Tools(script, script), tmp_path, tmp_path / "out", threading.Event())
+
+
+def test_llama_cpps_tools_are_taken_only_when_both_are_there(tmp_path: Path) -> None:
+    paths = PathsConfig(llama_cpp_dir=str(tmp_path), quantized_path="bin/llama-quantize")
+    converter, quantizer = tmp_path / "convert_hf_to_gguf.py", tmp_path / "bin" / "llama-quantize"
+    converter.touch()
+    assert find_tools(paths) is None
+
+    quantizer.parent.mkdir()
+    quantizer.touch()
+    assert find_tools(paths) == Tools(converter, quantizer)

@@ -1,0 +1,142 @@
+"""Merging tensor by tensor equals PEFT's merge_and_unload; what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ftctl.errors import RunFailedError
+from ftctl_trainer.export.merge import merged_tensors
+from ftctl_trainer.export.plain_path import save_merged
+from tests.integration.export.conftest import Handoff
+from tests.integration.handoff import make_adapter
+
+# PEFT warns of a trained output layer that leaves its embedding; that is what is tested.
+pytestmark = pytest.mark.filterwarnings("default:Model has `tie_word_embeddings:UserWarning")
+
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rank-and-alpha-patterns": {
+        "rank_pattern": {"q_proj": 8},
+        "alpha_pattern": {"layers.1.self_attn.k_proj": 2},
+    },
+    "rank-stabilized": {"use_rslora": True},
+    "output-layer-trained-whole": {"modules_to_save": ["lm_head"]},
+    "embedding": {"target_modules": ["q_proj", "embed_tokens"]},
+}
+
+
+def _logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with torch.no_grad():
+        return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_the_merged_model_is_pefts(kind: str, tiny_base: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", **ADAPTERS[kind])
+
+    save_merged(tiny_base, adapter, adapter, tmp_path / "merged")
+
+    ours, theirs = _logits(tmp_path / "merged"), _logits(tiny_base, adapter)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert np.abs(ours - _logits(tiny_base)).max() > 0.01
+
+
+Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
+A_WEIGHT = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+B_WEIGHT = A_WEIGHT.replace("lora_A", "lora_B")
+
+
+def _another_name(_: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    tensors[A_WEIGHT.replace(".0.", ".9.")] = tensors.pop(A_WEIGHT)
+    tensors[B_WEIGHT.replace(".0.", ".9.")] = tensors.pop(B_WEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        pytest.param(lambda s, t: s.update(r=5), r"ranks differ .*A has 4.*says 5", id="rank"),
+        pytest.param(lambda s, t: t.pop(B_WEIGHT), "only one half of", id="half-an-update"),
+        pytest.param(_another_name, r"layers\.9\..*no such tensor", id="unknown-layer"),
+        pytest.param(
+            lambda s, t: t.update({B_WEIGHT: t[B_WEIGHT][:16]}),
+            r"\[16, 64\]; the base has one of shape \[64, 64\]",
+            id="another-shape",
+        ),
+        pytest.param(
+            lambda s, t: t.update({"base_model.model.extra.weight": t[A_WEIGHT]}),
+            r"extra\.weight .*fits no tensor",
+            id="superfluous-tensor",
+        ),
+        pytest.param(lambda s, t: s.update(use_dora=True), "a DoRA adapter", id="dora"),
+        pytest.param(lambda s, t: s.update(peft_type="LOHA"), "a LOHA adapter", id="another-kind"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    change: Change, want: str, handoff: Handoff, tmp_path: Path
+) -> None:
+    damaged = _changed(handoff, tmp_path, change)
+
+    with pytest.raises(RunFailedError, match=want):
+        merged_tensors(damaged.base, damaged.adapter)
+
+
+def test_a_diverged_adapter_is_found_when_its_tensor_is_merged(
+    handoff: Handoff, tmp_path: Path
+) -> None:
+    damaged = _changed(handoff, tmp_path, lambda s, t: t[A_WEIGHT].fill(np.inf))
+    tensors = {tensor.name: tensor for tensor in merged_tensors(damaged.base, damaged.adapter)}
+
+    with pytest.raises(RunFailedError, match=r"q_proj.weight is not finite"):
+        tensors["model.layers.0.self_attn.q_proj.weight"].load()
+
+
+@pytest.mark.parametrize(
+    ("content", "want"),
+    [
+        pytest.param(b"not a header", "not a safetensors file", id="no-header"),
+        pytest.param(None, "cut short", id="cut-short"),
+    ],
+)
+def test_a_damaged_base_is_refused(
+    content: bytes | None, want: str, handoff: Handoff, tmp_path: Path
+) -> None:
+    whole = (handoff.base / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content or whole[:-100])
+    (tmp_path / "config.json").write_bytes((handoff.base / "config.json").read_bytes())
+
+    with pytest.raises(RunFailedError, match=want):
+        merged_tensors(tmp_path, handoff.adapter)
+
+
+def test_a_missing_shard_is_named(handoff: Handoff, tmp_path: Path) -> None:
+    save_merged(handoff.base, handoff.adapter, handoff.adapter, tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-00002-of-00002.safetensors"}}))
+
+    with pytest.raises(RunFailedError, match="missing shard model-00002-of-00002"):
+        merged_tensors(tmp_path, handoff.adapter)
+
+
+def _changed(handoff: Handoff, tmp_path: Path, change: Change) -> Handoff:
+    damaged = handoff.with_copy(tmp_path / "adapter")
+    settings = json.loads((damaged.adapter / "adapter_config.json").read_text())
+    weights = damaged.adapter / "adapter_model.safetensors"
+    tensors = {name: values.copy() for name, values in load_file(weights).items()}
+    change(settings, tensors)
+    (damaged.adapter / "adapter_config.json").write_text(json.dumps(settings))
+    save_file(tensors, weights)
+    return damaged
