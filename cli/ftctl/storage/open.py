@@ -30,6 +30,10 @@ def open_store(config: StorageConfig, *, default: str | None = None) -> Store:
         raise ConfigError("no store is named", where=_KEY, hint="Set storage.url.")
     scheme, separator, _ = url.partition("://")
     if not separator:
+        if url.lower().startswith("s3:"):
+            raise ConfigError(
+                f"{url!r} is no S3 address", where=_KEY, hint="Write s3://bucket/prefix."
+            )
         return FolderStore(Path(url))
     if scheme.lower() == "file":
         return FolderStore(_file_path(url))
