@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftctl.contract.checksum import file_sha256
 from ftctl.contract.modelfiles import folder_revision
+from ftctl.contract.paths import expanded
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
 from ftctl.runs.modelcheck import check_folder, check_gguf
@@ -29,7 +30,7 @@ def resolve_model(name: str, revision: str | None) -> ModelSource:
         ConfigError: there is no such model, or no access to it.
         StorageError: the hub cannot be reached.
     """
-    path = _package_file(name) if name.startswith(PACKAGE) else Path(name).expanduser()
+    path = _package_file(name) if name.startswith(PACKAGE) else expanded(name, "model.model_name")
     if path.is_file():
         return _file_source(name, path)
     if path.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ftctl.contract.paths import expanded
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
@@ -22,10 +23,10 @@ def check_outputs(config: Config, base_dir: Path) -> None:
     }
     for key, folder in wanted.items():
         if folder:
-            _check_folder(key, base_dir / Path(folder).expanduser())
+            _check_folder(key, base_dir / expanded(folder, key))
     file = config.testing.output_test_file
     if file:
-        path = base_dir / Path(file).expanduser()
+        path = base_dir / expanded(file, "testing.output_test_file")
         if path.is_dir():
             raise ConfigError(
                 f"{path} is a folder",
