@@ -20,6 +20,7 @@ from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
@@ -75,6 +76,7 @@ def _refuse_unavailable(config: Config) -> None:
                 where=key,
                 hint=f"Use {str(have).lower()}.",
             )
+    check_optimizer(config.training.optim)
     if config.tracking.backend != "none":
         _log.warning("tracking.backend=%s is not available; going on", config.tracking.backend)
 
