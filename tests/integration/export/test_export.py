@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
+from safetensors.numpy import load_file, save_file
 
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
@@ -36,6 +37,7 @@ from tests.integration.handoff import make_adapter, make_reference
 
 # A random model's most likely tokens are near ties, which quantization decides anew.
 LIMITS = Thresholds(mean_kl=0.02, p99_kl=0.1, top1_agreement=0.5, perplexity_ratio=1.1)
+FOUR_BITS = Thresholds(mean_kl=0.15, p99_kl=1.0, top1_agreement=0.5, perplexity_ratio=1.25)
 EXACT = Thresholds(mean_kl=1e-4, p99_kl=1e-3, top1_agreement=0.95, perplexity_ratio=1.01)
 
 
@@ -54,8 +56,10 @@ def test_every_type_of_one_pass_is_proven(handoff: Handoff, tmp_path: Path) -> N
     assert base_kl(handoff.reference) > 0.05
     assert _missed(files["f32"], handoff, EXACT) == set()
     assert _missed(files["f16"], handoff, EXACT) == set()
-    for qtype in ("bf16", "q8_0", "q4_1", "q5_0", "q4_k_m", "q6_k"):
+    for qtype in ("bf16", "q8_0", "q5_0", "q6_k"):
         assert _missed(files[qtype], handoff) == set(), qtype
+    for qtype in ("q4_1", "q4_k_m"):
+        assert _missed(files[qtype], handoff, FOUR_BITS) == set(), qtype
 
 
 def test_the_files_say_what_they_are(handoff: Handoff, tmp_path: Path) -> None:
@@ -70,9 +74,8 @@ def test_the_files_say_what_they_are(handoff: Handoff, tmp_path: Path) -> None:
     assert {Kind(tensor.tensor_type).name for tensor in reader.tensors} == {"F32", "Q4_1", "Q8_0"}
 
 
-def test_a_trained_output_layer_leaves_its_embedding(
-    tiny_base: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
-) -> None:
+@pytest.mark.filterwarnings("default:Model has .tie_word:UserWarning")
+def test_a_trained_output_layer_leaves_its_embedding(tiny_base: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tiny_base, tmp_path / "adapter", modules_to_save=["lm_head"])
     texts = [("it is dark", " switch on the lamp")]
     untied = Handoff(
@@ -91,6 +94,33 @@ def test_numpy_and_ggml_quantize_alike() -> None:
     for kind in (Kind.Q4_1, Kind.Q8_0, Kind.Q5_0):
         ours = llama_cpp.quantize(values, int(kind), 2)
         np.testing.assert_array_equal(ours, gguf.quantize(values, kind))
+
+
+def test_a_base_on_the_grid_of_the_type_is_not_rounded_to_nearest(
+    handoff: Handoff, tmp_path: Path
+) -> None:
+    """A base from a Q4_1 file, exported to q4_1; and what is read back is what was merged."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(handoff.base, base)
+    weights = load_file(base / "model.safetensors")
+    for name, values in weights.items():
+        if "proj" in name:
+            weights[name] = np.array(gguf.dequantize(gguf.quantize(values, Kind.Q4_1), Kind.Q4_1))
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    make_adapter(base, adapter, spread=0.03)
+    on_grid = Handoff(base, adapter, tmp_path)
+
+    file = exported(on_grid.inputs, tmp_path, "q4_1")["q4_1"]
+
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    nearest = on_grid_model_rounded_to_nearest(on_grid, "blk.0.attn_q.weight")
+    assert not np.array_equal(stored["blk.0.attn_q.weight"].data, nearest)
+
+
+def on_grid_model_rounded_to_nearest(handoff: Handoff, name: str) -> np.ndarray:
+    """What ggml makes of a merged tensor by itself."""
+    tensors = {tensor.name: tensor for tensor in built_in_model(handoff.inputs).tensors}
+    return llama_cpp.quantize(tensors[name].load(), int(Kind.Q4_1), 1)
 
 
 def test_a_forgotten_adapter_is_caught(handoff: Handoff, tmp_path: Path) -> None:
@@ -188,7 +218,7 @@ def test_a_stop_ends_native_code_at_once() -> None:
     threading.Timer(0.5, stop.set).start()
     start = time.monotonic()
 
-    with pytest.raises(StoppedError, match="between two steps of the export"):
+    with pytest.raises(StoppedError, match="stopped on request"):
         isolated(stop, time.sleep, 60)
     assert time.monotonic() - start < 30
 
@@ -199,7 +229,7 @@ def test_a_tool_that_fails_says_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"dtype": "float32"}')
 
     with pytest.raises(RunFailedError, match=r"ended with code 3\nno such thing"):
-        convert(Tools(script, script), tmp_path, tmp_path / "out", threading.Event())
+        convert(Tools(script, script), tmp_path, tmp_path / "out", "tiny", threading.Event())
 
 
 def test_llama_cpps_tools_are_taken_only_when_both_are_there(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import gguf
 
 from ftctl.contract.spec import PathsConfig
 from ftctl_trainer.export import llama_family
-from ftctl_trainer.export.isolated import check_stop, isolated
+from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import EMBEDDING, merged_tensors
 from ftctl_trainer.export.plain_path import Tools, convert, quantize, save_merged
 from ftctl_trainer.export.quantize import GgufModel, write_ggufs
 from ftctl_trainer.export.readback import read_back
 from ftctl_trainer.export.tensors import Tensor
 from ftctl_trainer.export.vocabulary import add_vocabulary
+from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,9 @@ def export(
     log.info("export: plain path (merge, %s, %s)", tools.converter, tools.quantizer)
     merged, whole = scratch / "merged", scratch / "merged.gguf"
     isolated(stop, save_merged, inputs.base, inputs.adapter, inputs.tokenizer, merged)
-    convert(tools, merged, whole, stop)
+    convert(tools, merged, whole, inputs.name, stop)
     for qtype, path in outputs.items():
-        check_stop(stop)
+        end_if_stopped(stop)
         quantize(tools, whole, path, qtype, threads, stop)
     checked = isolated(stop, read_back_converted, whole, outputs)
     log.info("read back: %d tensors are what was converted", checked)

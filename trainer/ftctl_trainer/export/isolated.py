@@ -10,8 +10,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
-from ftctl.errors import FtctlError, RunFailedError, StoppedError
+from ftctl.errors import FtctlError, RunFailedError
 from ftctl_trainer.failures import expected_failure
+from ftctl_trainer.stop import end_if_stopped
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def isolated(
     sender.close()
     try:
         while not receiver.poll(_POLL_S):
-            check_stop(stop)
+            end_if_stopped(stop)
         outcome: T | FtctlError = receiver.recv()
     except EOFError:
         process.join()
@@ -57,15 +58,6 @@ def isolated(
     if isinstance(outcome, FtctlError):
         raise outcome
     return outcome
-
-
-def check_stop(stop: threading.Event) -> None:
-    """Raise StoppedError once `stop` is set."""
-    if stop.is_set():
-        raise StoppedError(
-            "stopped between two steps of the export",
-            hint="Nothing was published; `ftctl resume` starts the convert stage again.",
-        )
 
 
 def _serve(

@@ -96,6 +96,8 @@ def _adapter_parts(
         else:
             # Older versions of PEFT keep the wrapper's name in the key.
             name = name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")
+            # PEFT saves the embedding that an update belongs to, unchanged, under this name.
+            name = name.replace(".base_layer.", ".")
             whole[name] = replace(tensor, name=name)
     return {f"{m}.weight": _lora(m, pair, settings) for m, pair in parts.items()}, whole
 
@@ -159,9 +161,11 @@ def _merged(tensor: Tensor, lora: _Lora | None) -> Tensor:
         return tensor
 
     def load() -> Array:
-        return merge_lora(
-            tensor.load(), lora.a.load(), lora.b.load(), lora.scale, transposed=lora.transposed
-        )
+        # What is not finite is named by _checked.
+        with np.errstate(all="ignore"):
+            return merge_lora(
+                tensor.load(), lora.a.load(), lora.b.load(), lora.scale, transposed=lora.transposed
+            )
 
     return replace(tensor, load=load)
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ftctl.errors import RunFailedError
 from ftctl.storage.files import os_errors
-from ftctl_trainer.export.isolated import check_stop
 from ftctl_trainer.export.merge import EMBEDDING, OUTPUT, merged_tensors
 from ftctl_trainer.export.tensors import Array, Tensor
+from ftctl_trainer.stop import end_if_stopped
 
 # Above this many parameters float32 scratch files get too large; float16's rounding of 2^-12 of
 # a value stays far below the finest quantization's half step, 2^-8 of a block's largest.
@@ -62,12 +62,12 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
     _write_config(base, folder, tensors, dtype)
 
 
-def convert(tools: Tools, merged: Path, target: Path, stop: threading.Event) -> None:
+def convert(tools: Tools, merged: Path, target: Path, name: str, stop: threading.Event) -> None:
     """Run llama.cpp's converter over a merged folder, at the folder's own precision."""
     config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
     outtype = "f32" if config["dtype"] == "float32" else "f16"
     _run([sys.executable, str(tools.converter), str(merged), "--outfile", str(target),
-          "--outtype", outtype], stop)  # fmt: skip
+          "--outtype", outtype, "--model-name", name], stop)  # fmt: skip
 
 
 def quantize(
@@ -95,7 +95,7 @@ def _run(command: list[str], stop: threading.Event) -> None:
             except subprocess.TimeoutExpired:
                 if stop.is_set():
                     process.kill()
-                check_stop(stop)
+                end_if_stopped(stop)
     if process.returncode != 0:
         raise RunFailedError(
             f"ended with code {process.returncode}",
@@ -106,8 +106,11 @@ def _run(command: list[str], stop: threading.Event) -> None:
 
 def _is_companion(file: Path) -> bool:
     """Whether a file goes along with the weights: settings and tokenizer."""
-    weights = file.suffix in (".safetensors", ".bin", ".gguf") or "safetensors.index" in file.name
-    return file.is_file() and not weights and not file.name.startswith(("_", "adapter_"))
+    # The converter takes a model card's words, local paths among them, into the metadata.
+    left_out = (
+        file.suffix in (".safetensors", ".bin", ".gguf", ".md") or "safetensors.index" in file.name
+    )
+    return file.is_file() and not left_out and not file.name.startswith(("_", "adapter_"))
 
 
 def _shards(tensors: list[Tensor], itemsize: int) -> Iterator[list[Tensor]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ftctl.contract.qtypes import FTYPES
 from ftctl_trainer.export import llama_cpp
+from ftctl_trainer.export.dither import dithered
 from ftctl_trainer.export.tensor_types import plan
 from ftctl_trainer.export.tensors import Array, Tensor
 
@@ -49,7 +50,7 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
             for writer, kinds in files:
                 kind = kinds[tensor.name]
                 if kind not in encoded:
-                    encoded[kind] = encode(values, kind, threads)
+                    encoded[kind] = encode(dithered(values, kind, tensor.name), kind, threads)
                 writer.write_tensor_data(encoded[kind])
 
 

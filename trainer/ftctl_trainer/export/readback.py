@@ -16,6 +16,8 @@ to a grid; with M the largest absolute value of the block and R its range (large
 - f16 and bf16 are off by half of their last digit, 2^-11 and 2^-8 of a value; f32 by no more than
   the order of a sum changes, 2^-20 of the tensor's largest value.
 
+Where dither.py rounds up or down by chance, the bounds of the first two lines double.
+
 A float16 below 2^-14 loses digits: its absolute error is 2^-25, times the largest multiple of it.
 """
 
@@ -29,6 +31,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind
 
 from ftctl.errors import VerificationError
+from ftctl_trainer.export.dither import clings
 from ftctl_trainer.export.tensors import Array, Tensor
 
 _HALF = 2.0**-11
@@ -107,7 +110,9 @@ def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:
         error = np.abs(values - wanted)
     elif kind in _STEPS:
         blocks = wanted.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])
-        allowed = _largest_error(blocks, *_STEPS[kind])
+        # Up or down by chance, where the nearest step would undo the fine-tune: see dither.py.
+        steps = 2 if clings(wanted, kind) else 1
+        allowed = _largest_error(blocks, *(steps * share for share in _STEPS[kind]))
         error = np.abs(values.reshape(blocks.shape) - blocks).max(axis=1)
     else:
         size = _SUPER_BLOCK if wanted.size % _SUPER_BLOCK == 0 else 32

@@ -21,7 +21,7 @@ from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.chat_formats import recognize
 from ftctl_trainer.export.gguf import Inputs, export, find_tools
-from ftctl_trainer.export.isolated import check_stop, isolated
+from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.plain_path import Tools, save_merged
 from ftctl_trainer.export.publish import (
     Publisher,
@@ -34,6 +34,7 @@ from ftctl_trainer.export.reference import Reference, read_reference
 from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.model.source import model_folder
+from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def _export(ctx: StageContext, base: Path, tools: Tools | None) -> dict[str, Pat
     folder.mkdir()
     scratch.mkdir()
     files = {qtype: folder / name for qtype, name in names.items()}
-    check_stop(ctx.stop)
+    end_if_stopped(ctx.stop)
     ctx.reporter.phase(f"merging and quantizing {', '.join(files)}")
     export(inputs, files, tools=tools, scratch=scratch, threads=ctx.threads, stop=ctx.stop)
     if config.paths.merged_model_path:
@@ -116,7 +117,7 @@ def _verify(ctx: StageContext, files: dict[str, Path], reference: Reference) -> 
     limits = limits_of(tuple(files), ctx.run.config.quantize.verify.thresholds)
     outputs = []
     for qtype, file in files.items():
-        check_stop(ctx.stop)
+        end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"verifying {qtype}")
         found = verify_output(
             qtype, file, reference, limits[qtype], threads=ctx.threads, stop=ctx.stop
@@ -166,7 +167,7 @@ def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
     template = PromptTemplate(ctx.run.template)
     evaluation = stored_evaluation(ctx.store, ctx.layout) or Evaluation()
     for qtype, file in files.items():
-        check_stop(ctx.stop)
+        end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"answering with {qtype}")
         answers = answer_rows(
             file,
@@ -192,7 +193,7 @@ def _held_out(ctx: StageContext) -> list[Example]:
 def _publish(
     ctx: StageContext, files: dict[str, Path], reference: Reference, markers: dict[str, Marker]
 ) -> None:
-    check_stop(ctx.stop)
+    end_if_stopped(ctx.stop)
     ctx.reporter.phase("publishing")
     config, folder = ctx.run.config, ctx.workdir / "gguf"
     names = {qtype: file.name for qtype, file in files.items()}

@@ -1,0 +1,279 @@
+"""The convert stage over a real store: what it publishes, what it refuses, how it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ftctl.contract.evaluation import Evaluation
+from ftctl.contract.lineage import Manifest
+from ftctl.contract.runfile import RunFile
+from ftctl.contract.verification import Verification
+from ftctl.errors import ConfigError, FtctlError, StoppedError, VerificationError
+from ftctl.storage.lease import RunLease
+from ftctl.storage.markers import upload_folder, write_marker
+from ftctl_trainer.context import StageContext
+from ftctl_trainer.reporter import StoreReporter
+from ftctl_trainer.runner import load_run
+from ftctl_trainer.stages.convert import run_convert
+from tests.integration.export.conftest import Handoff
+from tests.integration.tiny_run import TinyRun
+
+LIMITS = {"mean_kl": 0.15, "p99_kl": 1.0, "top1_agreement": 0.5, "perplexity_ratio": 1.25}
+QTYPES = ["f16", "q4_1"]
+PUBLISHED = [
+    "Modelfile", "Modelfile.Q4_1", "SHA256SUMS", "_COMPLETE", "tiny-F16.gguf", "tiny-Q4_1.gguf",
+]  # fmt: skip
+
+
+def _run(root: Path, handoff: Handoff, **sections: dict[str, Any]) -> TinyRun:
+    settings: dict[str, dict[str, Any]] = {
+        "model": {"qtype": QTYPES},
+        "quantize": {"verify": {"thresholds": dict.fromkeys(QTYPES, LIMITS)}},
+    }
+    for name, values in sections.items():
+        settings.setdefault(name, {}).update(values)
+    run = TinyRun(root, handoff.base, settings).write()
+    for name, folder in (("adapter", handoff.adapter), ("reference", handoff.reference_folder)):
+        prefix = f"{run.layout.root}{name}/"
+        write_marker(run.store, prefix, upload_folder(run.store, folder, prefix), fence=1)
+    run.store.write(run.layout.config, run.file.read_bytes())
+    return run
+
+
+@contextmanager
+def _context(run: TinyRun, workdir: Path) -> Iterator[StageContext]:
+    workdir.mkdir()
+    file: RunFile = load_run(run.file)
+    with (
+        RunLease(run.store, run.layout.lease, "test") as lease,
+        StoreReporter(run.store, file, "convert", holder="test", fence=lease.fence) as reporter,
+    ):
+        yield StageContext(file, run.store, reporter, lease, threading.Event(), workdir, threads=2)
+
+
+def _gguf(run: TinyRun) -> dict[str, bytes]:
+    """Published files by name."""
+    return {
+        item.key.removeprefix(run.layout.gguf): run.store.read(item.key)
+        for item in run.store.list(run.layout.gguf)
+    }
+
+
+def _is_published(run: TinyRun) -> bool:
+    done = (run.layout.success, run.layout.manifest, run.layout.report)
+    return bool(_gguf(run)) or any(run.store.stat(key) for key in done)
+
+
+@pytest.fixture(scope="module")
+def finished(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run converted by the real process, with answers and a copy of the files: 10 s."""
+    root = tmp_path_factory.mktemp("finished")
+    run = _run(root, handoff, paths={"final_weights_path": str(root / "copy")})
+    code, lines = run.finish(run.start("convert"))
+    assert code == 0, lines
+    return run
+
+
+def test_everything_is_published(finished: TinyRun) -> None:
+    files = _gguf(finished)
+
+    assert sorted(files) == PUBLISHED
+    assert (finished.root / "copy" / "tiny-Q4_1.gguf").read_bytes() == files["tiny-Q4_1.gguf"]
+    sums = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert sums == {
+        name: hashlib.sha256(files[name]).hexdigest()
+        for name in PUBLISHED
+        if name not in ("SHA256SUMS", "_COMPLETE")
+    }
+    assert "<html" in finished.read("report.html").decode()
+
+
+def test_the_modelfile_prompts_as_the_rows_did(finished: TinyRun) -> None:
+    text = _gguf(finished)["Modelfile"].decode()
+
+    assert text.startswith('FROM ./tiny-F16.gguf\nTEMPLATE """{{ range .Messages }}')
+    assert text.endswith('PARAMETER stop "<|im_end|>"\nSYSTEM """Answer with one action."""\n')
+
+
+def test_the_proof_is_kept(finished: TinyRun) -> None:
+    proof = Verification.model_validate_json(finished.read("verify.json"))
+
+    assert proof.passed
+    assert proof.adapter_shows.startswith("The adapter shows: ")
+    assert [output.qtype for output in proof.outputs] == QTYPES
+    assert {check.name for check in proof.checks} == {"tokens", "template"}
+
+
+def test_each_file_answered_the_held_out_rows(finished: TinyRun) -> None:
+    evaluation = Evaluation.model_validate_json(finished.read("eval.json"))
+
+    assert {qtype: scores.rows for qtype, scores in evaluation.quantized.items()} == {
+        "f16": 4,
+        "q4_1": 4,
+    }
+
+
+def test_success_names_the_manifest_and_the_manifest_every_file(finished: TinyRun) -> None:
+    body = finished.read("manifest.json")
+    manifest = Manifest.model_validate_json(body)
+    success = json.loads(finished.read("_SUCCESS"))
+
+    assert success["manifest_sha256"] == hashlib.sha256(body).hexdigest()
+    assert success["fence"] >= 1
+    recorded = {file.name: file.sha256 for file in manifest.outputs}
+    assert recorded == {
+        name: hashlib.sha256(finished.read(name)).hexdigest()
+        for name in (
+            *(f"gguf/{name}" for name in PUBLISHED if name != "_COMPLETE"),
+            "verify.json",
+            "eval.json",
+        )
+    }
+    assert "adapter/adapter_model.safetensors" in {file.name for file in manifest.inputs}
+    assert manifest.versions["convert.xllamacpp"] != "unknown"
+
+
+def _forget(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file(
+        {n: np.zeros_like(v) if "lora_B" in n else v for n, v in weights.items()},
+        adapter / "adapter_model.safetensors",
+    )
+
+
+def _negate(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights[next(name for name in weights if "lora_B" in name)] *= -1
+    save_file(weights, adapter / "adapter_model.safetensors")
+
+
+def _other_template(adapter: Path) -> None:
+    (adapter / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "want"),
+    [
+        pytest.param(_forget, r"f16: mean_kl is .*adapter_shows", id="adapter-forgotten"),
+        pytest.param(_negate, "f16: mean_kl is .*, the limit is 0.001", id="one-tensor-negated"),
+        pytest.param(_other_template, "the model: template training saw", id="chat-template"),
+    ],
+)
+def test_a_damaged_export_publishes_nothing(
+    damage: Any, want: str, handoff: Handoff, tmp_path: Path
+) -> None:
+    damaged = handoff.with_copy(tmp_path / "adapter")
+    damage(damaged.adapter)
+    tight = {**LIMITS, "mean_kl": 0.001, "p99_kl": 0.01}
+    run = _run(
+        tmp_path,
+        damaged,
+        model={"qtype": "f16"},
+        quantize={"verify": {"thresholds": {"f16": tight}}},
+    )
+
+    with (
+        _context(run, tmp_path / "work") as context,
+        pytest.raises(VerificationError, match=want) as caught,
+    ):
+        run_convert(context)
+
+    assert caught.value.exit_code == 8
+    assert not Verification.model_validate_json(run.read("verify.json")).passed
+    assert not _is_published(run)
+
+
+class _StopAt(StoreReporter):
+    """Sets the stop flag once a phase is reached, as SIGTERM does at any moment."""
+
+    stop: threading.Event
+    at: str
+
+    def phase(self, text: str) -> None:
+        """Report, then stop."""
+        super().phase(text)
+        if text.startswith(self.at):
+            self.stop.set()
+
+
+@pytest.mark.parametrize("at", ["merging", "verifying q4_1", "answering with q4_1"])
+def test_a_stop_publishes_nothing_and_a_second_try_ends_the_same(
+    at: str, handoff: Handoff, finished: TinyRun, tmp_path: Path
+) -> None:
+    run = _run(tmp_path, handoff)
+    with _context(run, tmp_path / "first") as context:
+        file = context.run
+        reporter = _StopAt(run.store, file, "convert")
+        reporter.stop, reporter.at = context.stop, at
+        with reporter, pytest.raises(StoppedError) as caught:
+            run_convert(replace(context, reporter=reporter))
+    assert caught.value.exit_code == 75
+    assert not _is_published(run)
+
+    with _context(run, tmp_path / "second") as context:
+        run_convert(context)
+
+    again, before = _gguf(run), _gguf(finished)
+    assert {name: again[name] for name in PUBLISHED if name != "_COMPLETE"} == {
+        name: before[name] for name in PUBLISHED if name != "_COMPLETE"
+    }
+
+
+def test_a_second_pass_over_a_finished_run_changes_no_file(
+    handoff: Handoff, tmp_path: Path
+) -> None:
+    run = _run(tmp_path, handoff, testing={"test": False})
+    with _context(run, tmp_path / "first") as context:
+        run_convert(context)
+    first = _gguf(run)
+    run.store.delete(run.layout.success)
+
+    with _context(run, tmp_path / "second") as context:
+        run_convert(context)
+
+    second = _gguf(run)
+    assert {n: b for n, b in second.items() if n != "_COMPLETE"} == {
+        n: b for n, b in first.items() if n != "_COMPLETE"
+    }
+    assert run.store.stat(run.layout.success) is not None
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "want"),
+    [
+        pytest.param(
+            {"quantize": {"imatrix": True}}, ConfigError, "quantize.imatrix=true", id="imatrix"
+        ),
+        pytest.param(
+            {"quantize": {"merge_base": "best"}}, ConfigError, "merge_base=best", id="merge-base"
+        ),
+        pytest.param({"model": {"qtype": "q6_k"}}, ConfigError, "no limits for q6_k", id="limits"),
+        pytest.param(
+            {"model": {"qtype": "iq2_xs"}}, ConfigError, "importance matrix", id="needs-imatrix"
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_any_work(
+    sections: dict[str, dict[str, Any]],
+    error: type[FtctlError],
+    want: str,
+    handoff: Handoff,
+    tmp_path: Path,
+) -> None:
+    run = _run(tmp_path, handoff, **sections)
+
+    with _context(run, tmp_path / "work") as context, pytest.raises(error, match=want):
+        run_convert(context)
+
+    assert list((tmp_path / "work").iterdir()) == []
