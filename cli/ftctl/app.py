@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -11,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ftctl.errors import FtctlError, InterruptedRunError
+from ftctl.errors import FtctlError, InterruptedRunError, StorageError
 
 _BUG = FtctlError.exit_code
 _DEBUG = "--debug"
@@ -109,6 +110,11 @@ class LazyGroup(TyperGroup):
         except BrokenPipeError:
             _leave_quietly()
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                where = error.filename or "the output"
+                text = f"{where}: no space left on this machine's disk"
+                hint = "Free some, or set TMPDIR to a larger disk."
+                _fail(f"{text}\n{hint}", StorageError.exit_code, debug=_DEBUG in ctx.meta)
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise  # Exit, Abort and usage errors: typer answers these itself.
             text = f"a bug: {type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_a_run_is_listed_while_it_runs_and_under_the_same_key_when_it_ended(
     assert (ended.state, ended.created) == ("failed", running.created)
     status = Status.model_validate_json(store.read(f"runs/{RUN.run_id}/status.json"))
     assert (status.state, status.error, status.holder) == ("failed", "the disk is full", "you")
+
+
+def test_the_index_key_is_of_the_time_that_the_store_first_saw_the_run(store: FolderStore) -> None:
+    created = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    run = RUN.model_copy(update={"created": created})
+    with StoreReporter(store, run, "train") as reporter:
+        reporter.finish("running", "train done")
+    [listed] = list_runs(store)
+    assert listed.created == created
 
 
 def test_a_rewind_drops_later_metrics_and_a_resume_adds_to_what_is_left(

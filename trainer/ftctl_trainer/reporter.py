@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -46,8 +47,8 @@ class StoreReporter:
         """
         self._store, self._run, self._check = store, run, check
         self._layout = RunLayout(run.run_id)
-        self._events = Journal(store, self._layout.events)
-        self._metrics = Journal(store, self._layout.metrics)
+        self._events = Journal(store, self._layout.events, Event)
+        self._metrics = Journal(store, self._layout.metrics, Metrics)
         self._status = Status(
             run_id=run.run_id,
             stage=stage,
@@ -57,8 +58,6 @@ class StoreReporter:
             holder=holder,
             fence=fence,
         )
-        first = self._events.first(Event)
-        self._created = first.time if first else self._status.heartbeat
         self._pace: tuple[int, float] | None = None
         self._writing = threading.RLock()
         self._ending = threading.Event()
@@ -147,7 +146,7 @@ class StoreReporter:
             IndexRecord(
                 run_id=self._run.run_id,
                 name=self._run.run_id.rpartition("-")[0],
-                created=self._created,
+                created=self._created(),
                 state=self._status.state,
                 stage=self._status.stage,
                 model=self._run.model.name,
@@ -156,6 +155,11 @@ class StoreReporter:
                 updated=now(),
             ),
         )
+
+    def _created(self) -> datetime:
+        """The same for every stage and attempt: it is part of the index record's key."""
+        first = self._events.first(Event)
+        return self._run.created or (first.time if first else self._status.heartbeat)
 
     def _beat(self) -> None:
         while not self._ending.wait(HEARTBEAT_S):

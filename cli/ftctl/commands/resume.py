@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
 from ftctl.commands.target import Run
+from ftctl.errors import UsageError
+
+# Sections that decide a run's result: `resume` would have to ignore them.
+_DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
 
 
 def resume(
@@ -22,13 +28,31 @@ def resume(
     Example: ftctl resume support-bot-4f2a91c7d03e
     """
     from ftctl.commands.run import finish, require_local
-    from ftctl.commands.target import configured_run
+    from ftctl.commands.target import run_in
+    from ftctl.config.compose import compose
     from ftctl.contract.layout import RunLayout
-    from ftctl.storage.runs import read_run
+    from ftctl.storage.open import open_store
+    from ftctl.storage.runs import located, read_run
     from ftctl.storage.tombstones import clear_tombstones
 
     require_local()
-    store, run_id = configured_run(run, overrides, config_dir, config_name)
-    known = read_run(store, run_id)
+    _refuse_other_inputs(overrides or [])
+    config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
+    store = open_store(config.storage, default=config.paths.output_dir)
+    run_id = run_in(store, run)
+    # The store may have moved, or be reached another way, since the run was made.
+    known = located(read_run(store, run_id), config.storage, store.url)
     clear_tombstones(store, RunLayout(run_id))
     finish(known, store, as_json=as_json, quiet=quiet)
+
+
+def _refuse_other_inputs(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        section, dot, _ = key.partition(".")
+        if dot and section in _DECIDING:
+            raise UsageError(
+                f"{key} belongs to the run, and a resumed run keeps its own",
+                where=f"override {override}",
+                hint="Leave it out; other inputs make another run, with `ftctl run`.",
+            )

@@ -40,6 +40,7 @@ def run(
     from ftctl.config.validate import refuse_unavailable
     from ftctl.data.digest import push_dataset
     from ftctl.resources import template_dirs
+    from ftctl.runs.outputs import check_outputs
     from ftctl.runs.prepare import prepare, require_hub_token
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
@@ -48,6 +49,7 @@ def run(
     refuse_unavailable(config)
     require_hub_token(config, os.environ.get("HF_TOKEN"))
     require_local()
+    check_outputs(config, Path.cwd())
     store = open_store(config.storage, default=config.paths.output_dir)
     prepared = prepare(
         config,

@@ -53,6 +53,12 @@ def configured_run(
         UsageError: no run is meant by `run`, or several are.
         ConfigError, StorageError: as configured_store.
     """
+    store = configured_store(overrides, config_dir, config_name)
+    return store, run_in(store, run)
+
+
+def run_in(store: Store, run: str) -> str:
+    """The whole id of the run that is meant. Raises UsageError where none is, or several are."""
     from ftctl.storage.find import find_run
 
     if "=" in run:
@@ -60,5 +66,4 @@ def configured_run(
             f"the run is missing: {run!r} is an override",
             hint="Write the run id first, then overrides; `ftctl list` shows the ids.",
         )
-    store = configured_store(overrides, config_dir, config_name)
-    return store, find_run(store, run)
+    return find_run(store, run)

@@ -57,6 +57,7 @@ def refuse_unavailable(config: Config) -> None:
         "training.load_best=true": training.load_best,
         "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",
+        "quantize.save_merged=true": quantize.save_merged,
         f"quantize.split_gb={quantize.split_gb}": quantize.split_gb is not None,
         f"tracking.backend={config.tracking.backend}": config.tracking.backend != "none",
     }
@@ -64,6 +65,15 @@ def refuse_unavailable(config: Config) -> None:
         Problem(None, f"{setting} is not available in this version", "Leave it at its default.")
         for setting, is_set in wanted.items()
         if is_set
+    ]
+    problems += [
+        Problem(
+            None,
+            f"model.qtype={qtype} needs an importance matrix, which is not computed yet",
+            "Choose a type of more bits: q4_1, q4_k_m, iq4_xs.",
+        )
+        for qtype in config.model.qtypes
+        if qtype in qtypes.NEED_IMATRIX
     ]
     if problems:
         raise as_error(problems)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ftctl.contract.operational import StorageConfig
+from ftctl.contract.paths import expanded
 from ftctl.data.objects import ObjectStore, OpenStore
 from ftctl.data.raw import Source
 from ftctl.errors import ConfigError, DataError
@@ -51,7 +52,7 @@ def find_sources(wanted: Sequence[str], places: Places, *, key: str) -> list[Sou
 
 
 def _files(name: str, places: Places, key: str) -> list[Source]:
-    path = Path(name).expanduser()
+    path = expanded(name, key)
     candidates = [path] if path.is_absolute() else [folder / path for folder in places.folders]
     for candidate in candidates:
         if candidate.is_file():

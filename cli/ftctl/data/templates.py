@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftctl.contract.paths import expanded
 from ftctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def load_template(name_or_path: str, *folders: Path, base_dir: Path | None = Non
         ConfigError: there is no such layout, or its text does not pass `check_template`.
     """
     if name_or_path.endswith(SUFFIX) or "/" in name_or_path:
-        path = (base_dir or Path.cwd()) / Path(name_or_path).expanduser()
+        path = (base_dir or Path.cwd()) / expanded(name_or_path, "dataset.template")
     else:
         paths = [folder / f"{name_or_path}{SUFFIX}" for folder in folders]
         path = next((path for path in paths if path.is_file()), paths[-1])

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ftctl.contract.checksum import file_sha256
 from ftctl.contract.modelfiles import folder_revision
+from ftctl.contract.paths import expanded
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
+from ftctl.runs.modelcheck import check_folder, check_gguf
 from ftctl.storage.hub import hub_commit
 
 PACKAGE = "package:"
@@ -28,7 +30,7 @@ def resolve_model(name: str, revision: str | None) -> ModelSource:
         ConfigError: there is no such model, or no access to it.
         StorageError: the hub cannot be reached.
     """
-    path = _package_file(name) if name.startswith(PACKAGE) else Path(name).expanduser()
+    path = _package_file(name) if name.startswith(PACKAGE) else expanded(name, "model.model_name")
     if path.is_file():
         return _file_source(name, path)
     if path.is_dir():
@@ -44,6 +46,12 @@ def resolve_model(name: str, revision: str | None) -> ModelSource:
 
 def _package_file(name: str) -> Path:
     package, _, file = name.removeprefix(PACKAGE).partition("/")
+    if not package or not file:
+        raise ConfigError(
+            f"{name!r} names no file of a Python package",
+            where="model.model_name",
+            hint="Write package:NAME/FILE.gguf.",
+        )
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -55,9 +63,15 @@ def _package_file(name: str) -> Path:
     path = Path(next(iter(folders))) / file
     if not path.is_file():
         raise ConfigError(
-            f"the Python package {package!r} has no file {file!r}", where="model.model_name"
+            f"the Python package {package!r} has no file {file!r}",
+            where="model.model_name",
+            hint=f"Files there: {', '.join(_files(path.parent)) or 'none'}.",
         )
     return path
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.gguf"))
 
 
 def _file_source(name: str, path: Path) -> ModelSource:
@@ -67,6 +81,7 @@ def _file_source(name: str, path: Path) -> ModelSource:
             where="model.model_name",
             hint="Name the folder that holds the model's config.json and safetensors.",
         )
+    check_gguf(path)
     return ModelSource(name=name, kind="gguf", path=str(path.resolve()), revision=file_sha256(path))
 
 
@@ -75,7 +90,9 @@ def _folder_source(name: str, path: Path) -> ModelSource:
         raise ConfigError(
             f"the folder {name} holds no model: config.json and *.safetensors are needed",
             where="model.model_name",
+            hint="Save it with save_pretrained, or name its .gguf file.",
         )
+    check_folder(path)
     return ModelSource(
         name=name, kind="folder", path=str(path.resolve()), revision=folder_revision(path)
     )

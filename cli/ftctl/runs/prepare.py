@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ftctl.contract.identity import content_hash, deciding
 from ftctl.contract.names import run_id, run_name
+from ftctl.contract.paths import expanded
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset, load_dataset
@@ -83,19 +84,23 @@ def _name(config: Config, model: ModelSource) -> str:
 def _portable(config: Config, name: str, store: Store, base_dir: Path) -> Config:
     """What stays true in another folder or process: absolute paths, no reference to a secret."""
 
-    def absolute(path: str | None) -> str | None:
-        return path and str((base_dir / Path(path).expanduser()).resolve())
+    def absolute(path: str | None, key: str) -> str | None:
+        return path and str((base_dir / expanded(path, key)).resolve())
 
     keys = ("llama_cpp_dir", "final_weights_path", "merged_model_path")
     paths = config.paths.model_copy(
-        update={key: absolute(getattr(config.paths, key)) for key in keys}
+        update={key: absolute(getattr(config.paths, key), f"paths.{key}") for key in keys}
     )
     return config.model_copy(
         update={
             "name": name,
             "paths": paths,
             "testing": config.testing.model_copy(
-                update={"output_test_file": absolute(config.testing.output_test_file)}
+                update={
+                    "output_test_file": absolute(
+                        config.testing.output_test_file, "testing.output_test_file"
+                    )
+                }
             ),
             "other": config.other.model_copy(update={"hf_token": None}),
             "storage": config.storage.model_copy(update={"url": store.url}),

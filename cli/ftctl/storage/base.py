@@ -18,6 +18,10 @@ class NotFoundError(StorageError):
     """There is no object of this key."""
 
 
+class DamagedError(StorageError):
+    """An object is there, but its content is not what was stored."""
+
+
 class ConflictError(StorageError):
     """A conditional write lost: the object exists, or is not the one that was read."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ftctl.errors import StorageError
-from ftctl.storage.base import Progress
+from ftctl.storage.base import DamagedError, Progress
 
 COPY_BYTES = 4 * 2**20
 # A folder can vanish between its creation and the file's: a delete elsewhere emptied it.
@@ -104,9 +104,9 @@ def copy_hashed(source: BinaryIO, target: BinaryIO, progress: Progress | None) -
     return digest.hexdigest()
 
 
-def mismatch(found: str, wanted: str, where: str) -> StorageError:
+def mismatch(found: str, wanted: str, where: str) -> DamagedError:
     """The failure of content that is not what was stored."""
-    return StorageError(
+    return DamagedError(
         f"the content has sha256 {found}, not {wanted}",
         where=where,
         hint="It was damaged or replaced. Write it again, or try once more.",

@@ -12,7 +12,7 @@ from ftctl.contract.checksum import file_sha256
 from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.status import now
 from ftctl.errors import StorageError
-from ftctl.storage.base import NotFoundError, Progress, Store
+from ftctl.storage.base import DamagedError, NotFoundError, Progress, Store
 from ftctl.storage.files import os_errors
 from ftctl.storage.keys import check_key
 from ftctl.storage.parallel import each
@@ -99,7 +99,10 @@ def download_folder(
             if progress:
                 progress(file.size)
             return
-        store.download(prefix + file.name, path, sha256=file.sha256, progress=progress)
+        try:
+            store.download(prefix + file.name, path, sha256=file.sha256, progress=progress)
+        except (NotFoundError, DamagedError) as error:
+            raise _changed(store, prefix, error) from error
 
     each(download, content.files, threads=_FILES_AT_ONCE)
     return content
@@ -114,6 +117,16 @@ def _look(store: Store, prefix: str, file: FileRecord) -> None:
             where=_where(store, prefix + file.name),
             hint="Something else changed it. Upload it again.",
         )
+
+
+def _changed(store: Store, prefix: str, error: StorageError) -> StorageError:
+    marker = _where(store, layout.marker(prefix))
+    return StorageError(
+        f"{error.what}, though {layout.COMPLETE} covers it",
+        where=error.where,
+        hint=f"Something changed it since. Delete {marker} and resume the run, "
+        "and the stage that wrote it makes it again.",
+    )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ftctl.contract.operational import StorageConfig
+from ftctl.contract.paths import expanded
 from ftctl.errors import ConfigError
 from ftctl.storage.base import Store
 from ftctl.storage.folder import FolderStore
@@ -30,7 +31,11 @@ def open_store(config: StorageConfig, *, default: str | None = None) -> Store:
         raise ConfigError("no store is named", where=_KEY, hint="Set storage.url.")
     scheme, separator, _ = url.partition("://")
     if not separator:
-        return FolderStore(Path(url))
+        if url.lower().startswith("s3:"):
+            raise ConfigError(
+                f"{url!r} is no S3 address", where=_KEY, hint="Write s3://bucket/prefix."
+            )
+        return FolderStore(expanded(url, _KEY))
     if scheme.lower() == "file":
         return FolderStore(_file_path(url))
     if scheme.lower() == "s3":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ftctl.contract.layout import RunLayout
+from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import now
 from ftctl.errors import StorageError
@@ -32,7 +33,8 @@ def from_yaml(text: str | bytes, *, where: str) -> RunFile:
         raise StorageError(
             f"this is not the config of a run: {str(error).splitlines()[0]}",
             where=where,
-            hint="It may have been written by a newer ftctl, or changed by hand.",
+            hint="It was changed by hand, or written by a newer ftctl: update ftctl, or delete the "
+            "file and start the same inputs again, which goes on with the same run.",
         ) from error
 
 
@@ -40,6 +42,12 @@ def read_run(store: Store, run_id: str) -> RunFile:
     """Read a run from the store. Raises NotFoundError when there is no such run."""
     key = RunLayout(run_id).config
     return from_yaml(store.read(key), where=f"{store.url}/{key}")
+
+
+def located(run: RunFile, storage: StorageConfig, url: str) -> RunFile:
+    """The run with its store as it is reached now; where it lives is outside its identity."""
+    place = storage.model_copy(update={"url": url})
+    return run.model_copy(update={"config": run.config.model_copy(update={"storage": place})})
 
 
 def register(store: Store, run: RunFile) -> RunFile:

@@ -128,3 +128,16 @@ def test_only_what_is_set_is_named() -> None:
         "  training.packing=true is not available in this version. Leave it at its default.\n"
         "  training.load_best=true is not available in this version. Leave it at its default."
     )
+
+
+def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> None:
+    config = checked({"model": {"qtype": ["q8_0", "iq1_s"]}, "quantize": {"save_merged": True}})
+    with pytest.raises(ConfigError) as caught:
+        refuse_unavailable(config)
+    assert str(caught.value) == (
+        "2 problems in the configuration\n"
+        "  quantize.save_merged=true is not available in this version. "
+        "Leave it at its default.\n"
+        "  model.qtype=iq1_s needs an importance matrix, which is not computed yet. "
+        "Choose a type of more bits: q4_1, q4_k_m, iq4_xs."
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
 from ftctl.errors import FtctlError, RunFailedError
+from ftctl_trainer.failures import expected_failure
 from ftctl_trainer.stop import end_if_stopped
 
 P = ParamSpec("P")
@@ -44,7 +46,7 @@ def isolated(
         process.join()
         raise RunFailedError(
             f"{function.__name__} ended without a result, {_ending(process.exitcode)}",
-            where="llama.cpp",
+            where="the export",
             hint="Out of memory kills like this too; see the log above, or try a smaller type.",
         ) from None
     finally:
@@ -68,6 +70,11 @@ def _serve(
         sender.send(function(*args, **kwargs))
     except FtctlError as error:
         sender.send(error)
+    except Exception as error:
+        known = expected_failure(error, tempfile.gettempdir())
+        if known is None:
+            raise
+        sender.send(known)
 
 
 def _ending(exitcode: int | None) -> str:

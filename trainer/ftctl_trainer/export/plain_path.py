@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ftctl.errors import RunFailedError
+from ftctl.storage.files import os_errors
 from ftctl_trainer.export.merge import EMBEDDING, OUTPUT, merged_tensors
 from ftctl_trainer.export.tensors import Array, Tensor
 from ftctl_trainer.stop import end_if_stopped
@@ -39,8 +40,10 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
 
     Raises:
         RunFailedError: adapter and base do not fit, or a value exceeds float16.
+        StorageError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with os_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
     for source in (base, tokenizer):
         for file in source.iterdir():
             if _is_companion(file):

@@ -79,12 +79,22 @@ def load_full(folder: Path, *, dtype: Dtype, trust_remote_code: bool = False) ->
 
 
 def _load(folder: Path, **options: Any) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise _unusable(folder, "model", error) from error
+    except RuntimeError as error:
+        # transformers has no class of its own for this one; others are for the boundary.
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ConfigError(
+            "the weights do not have the shapes that config.json describes",
+            where=str(folder),
+            hint="Use the config.json that belongs to these weights.",
+        ) from error
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model

@@ -14,10 +14,10 @@ from ftctl.data.example import Example
 from ftctl.errors import ConfigError, VerificationError
 from ftctl.report.collect import collect
 from ftctl.report.html import render_report
-from ftctl.storage.base import NotFoundError
 from ftctl.storage.markers import download_folder
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
+from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.chat_formats import recognize
 from ftctl_trainer.export.gguf import Inputs, export, find_tools
@@ -165,10 +165,7 @@ def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
     if not config.testing.test or not rows:
         return
     template = PromptTemplate(ctx.run.template)
-    try:
-        evaluation = Evaluation.model_validate_json(ctx.store.read(ctx.layout.evaluation))
-    except NotFoundError:
-        evaluation = Evaluation()
+    evaluation = stored_evaluation(ctx.store, ctx.layout) or Evaluation()
     for qtype, file in files.items():
         end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"answering with {qtype}")

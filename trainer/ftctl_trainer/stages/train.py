@@ -12,7 +12,6 @@ from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
-from ftctl.storage.base import NotFoundError
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
 from ftctl_trainer.context import StageContext
@@ -20,6 +19,8 @@ from ftctl_trainer.data.template import prompt_messages
 from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
+from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
@@ -75,6 +76,7 @@ def _refuse_unavailable(config: Config) -> None:
                 where=key,
                 hint=f"Use {str(have).lower()}.",
             )
+    check_optimizer(config.training.optim)
     if config.tracking.backend != "none":
         _log.warning("tracking.backend=%s is not available; going on", config.tracking.backend)
 
@@ -91,7 +93,7 @@ def _tune(
     tuned = _build_model(ctx, folder, precision)
     end_if_stopped(ctx.stop)
 
-    evaluation = _read_evaluation(ctx) or empty_evaluation(
+    evaluation = stored_evaluation(ctx.store, ctx.layout) or empty_evaluation(
         rows, ctx.run.config.dataset.always_allowed_actions
     )
     if evaluation.before is None:
@@ -179,14 +181,6 @@ def _evaluate(
         _percent(scores.valid_json),
     )
     return evaluation
-
-
-def _read_evaluation(ctx: StageContext) -> Evaluation | None:
-    """What an earlier attempt of this run found out."""
-    try:
-        return Evaluation.model_validate_json(ctx.store.read(ctx.layout.evaluation))
-    except NotFoundError:
-        return None
 
 
 def _train(
