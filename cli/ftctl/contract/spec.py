@@ -129,6 +129,9 @@ class TrainingConfig(Section):
     load_best: bool = Field(
         False, description="publish the checkpoint with the lowest held-out loss"
     )
+    group_by_length: bool = Field(
+        False, description="batches of rows of like length: less padding, another order of rows"
+    )
     packing: bool = Field(
         False, description="put several rows into one sequence; changes the steps of an epoch"
     )

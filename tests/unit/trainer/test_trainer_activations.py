@@ -9,11 +9,18 @@ import pytest
 from ftctl_trainer.model import activations
 from ftctl_trainer.model.activations import activation_bytes, recomputes
 
-SMALL = SimpleNamespace(config=SimpleNamespace(num_hidden_layers=30, hidden_size=576))
+SHAPE = {"num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9}
+SMALL = SimpleNamespace(config=SimpleNamespace(**SHAPE))
 
 
 def test_the_measured_case_is_what_it_was() -> None:
-    assert activation_bytes(SMALL.config, 8 * 1887) == 80 * 8 * 1887 * 30 * 576
+    assert activation_bytes(SMALL.config, 8, 1887) == 20_868_710_400
+
+
+def test_eager_attention_keeps_its_scores() -> None:
+    eager = SimpleNamespace(**SHAPE, _attn_implementation="eager")
+
+    assert activation_bytes(eager, 1, 10) == 30 * 10 * (80 * 576 + 8 * 9 * 10)
 
 
 @pytest.mark.parametrize(

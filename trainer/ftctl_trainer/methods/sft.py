@@ -53,7 +53,7 @@ def sft_arguments(
         use_cpu=on_cpu,
         seed=training.seed,
         data_seed=training.seed,
-        train_sampling_strategy="random" if shuffle else "sequential",
+        train_sampling_strategy=_sampling(training.group_by_length, shuffle=shuffle),
         logging_strategy="steps",
         logging_steps=training.logging_steps,
         # The trainer's own filter would hide a loss that is no number.
@@ -165,6 +165,12 @@ class LabelLossTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
         """No card: a checkpoint is not for people."""
+
+
+def _sampling(group_by_length: bool, *, shuffle: bool) -> str:
+    if not shuffle:
+        return "sequential"
+    return "group_by_length" if group_by_length else "random"
 
 
 def _optimizer(name: str, *, on_cpu: bool) -> str:

@@ -13,6 +13,8 @@ _log = logging.getLogger(__name__)
 # layers and 576 hidden units, 4-bit base in bfloat16, float32 adapters on its seven projections.
 # (34 for plain half precision: arXiv:2205.05198, equation 1, without attention scores.)
 _BYTES = 80
+# Bytes an attention score that eager attention keeps: twice in half precision, once in float32.
+_SCORE_BYTES = 8
 # The rest is for weights, the optimizer, and what others on the machine take meanwhile.
 _SHARE = 0.5
 
@@ -29,7 +31,7 @@ def recomputes(setting: bool | str, model: Any, lengths: Sequence[int], batch_si
     """
     if setting != "auto":
         return bool(setting)
-    needed, free = activation_bytes(model.config, max(lengths) * batch_size), _free_bytes()
+    needed, free = activation_bytes(model.config, batch_size, max(lengths)), _free_bytes()
     if needed <= free * _SHARE:
         return False
     _log.info(
@@ -41,9 +43,12 @@ def recomputes(setting: bool | str, model: Any, lengths: Sequence[int], batch_si
     return True
 
 
-def activation_bytes(config: Any, tokens: int) -> int:
-    """Bytes that the layers keep for the backward pass of `tokens` tokens, padding included."""
-    return _BYTES * tokens * int(config.num_hidden_layers) * int(config.hidden_size)
+def activation_bytes(config: Any, rows: int, length: int) -> int:
+    """Bytes that the layers keep for the backward pass of `rows` rows padded to `length` tokens."""
+    a_token = _BYTES * int(config.hidden_size)
+    if getattr(config, "_attn_implementation", None) == "eager":
+        a_token += _SCORE_BYTES * int(config.num_attention_heads) * length
+    return rows * length * int(config.num_hidden_layers) * a_token
 
 
 def _free_bytes() -> float:

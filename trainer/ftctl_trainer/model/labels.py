@@ -19,7 +19,8 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     is a fifth of a small model's work. All else, soft caps among it, is the model's own forward.
 
     Args:
-        batch: input_ids, attention_mask and labels, each [rows, tokens].
+        batch: input_ids and labels, each [rows, tokens], padded on the right: attention is causal,
+            so no real token sees padding, and a mask would only cost time.
     """
     targets = batch["labels"][:, 1:]
     wanted = targets != IGNORED
@@ -30,9 +31,7 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits = model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).logits
+        logits = model(input_ids=batch["input_ids"], use_cache=False).logits
     finally:
         hook.remove()
     return logits.float(), targets[wanted]

@@ -20,6 +20,7 @@ from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
@@ -46,6 +47,7 @@ def run_train(ctx: StageContext) -> None:
     """
     config = ctx.run.config
     _refuse_unavailable(config)
+    keep_freed_memory()
     pin(ctx.threads, config.training.seed, deterministic=config.training.deterministic)
     precision = _precision(ctx)
 
