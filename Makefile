@@ -4,18 +4,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch>=2.6
 BIN     = $(VENV)/bin
-# Set where an address of their own matters: http_proxy, PIP_INDEX_URL and PIP_FIND_LINKS reach pip as they are.
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration test-long check fix e2e e2e-long bench clean
+.PHONY: demo test test-unit test-integration check fix e2e bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
 
 test: $(VENV)/.dev
 	rm -f .coverage*
-	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --cov --cov-report=
+	$(BIN)/python -m pytest tests/unit tests/integration --cov --cov-report=
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 
@@ -23,10 +22,7 @@ test-unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit
 
 test-integration: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/integration -m "not long"
-
-test-long: $(VENV)/.dev
-	$(BIN)/python -m pytest tests -m long
+	$(BIN)/python -m pytest tests/integration
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --diff .
@@ -34,6 +30,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit
+
+# From the outside: the wheel in an environment of its own. Tests on a cluster come with its commands.
+e2e: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/e2e
+	@echo "e2e on a cluster: skipped, this version has no command that needs one"
 
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
