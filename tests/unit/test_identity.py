@@ -78,7 +78,7 @@ def test_where_and_how_a_run_happens_does_not(config: dict[str, Any]) -> None:
         pytest.param({"nonce": "1"}, id="nonce"),
     ],
 )
-def test_other_inputs_make_another_run(inputs: dict[str, str]) -> None:
+def test_other_inputs_make_another_run(inputs: dict[str, Any]) -> None:
     assert digest(**inputs) != digest()
 
 
