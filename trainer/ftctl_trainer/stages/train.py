@@ -23,6 +23,7 @@ from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
+from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
@@ -142,6 +143,7 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         modules_to_save=config.modules_to_save,
         seed=ctx.run.config.training.seed,
     )
+    fuse_lora(tuned)
     count = sum(weight.numel() for weight in trainable(tuned).values())
     _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
     return tuned
