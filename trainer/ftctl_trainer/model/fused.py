@@ -68,7 +68,8 @@ def _frozen_weight(base: Any) -> Weight | None:
     if isinstance(base, Linear4bit):
 
         def dequantized(dtype: torch.dtype) -> Tensor:
-            return dequantize_4bit(base.weight, base.weight.quant_state).to(dtype)
+            weight: Tensor = dequantize_4bit(base.weight, base.weight.quant_state).to(dtype)
+            return weight
 
         return dequantized
     if type(base) is torch.nn.Linear and not base.weight.requires_grad:
@@ -84,10 +85,10 @@ def _forward(layer: Any, plain: Callable[..., Tensor], weight: Weight, x: Tensor
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    y: Tensor = LoraLinear.apply(
-        x.to(dtype), a, b, layer.scaling[name], weight, layer.get_base_layer().bias
-    )
-    return y
+    bias = layer.get_base_layer().bias
+    # torch does not type `apply`.
+    apply: Callable[..., Tensor] = LoraLinear.apply
+    return apply(x.to(dtype), a, b, layer.scaling[name], weight, bias)
 
 
 class LoraLinear(Function):
@@ -120,7 +121,7 @@ class LoraLinear(Function):
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         flat, low, a, b = ctx.saved_tensors
         dtype = flat.dtype
         g = grad.reshape(-1, grad.shape[-1]).to(dtype)
