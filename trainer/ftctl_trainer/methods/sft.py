@@ -91,15 +91,14 @@ def sft_trainer(
         rows, held_out: input_ids and labels a row, not padded.
         collate: pads rows into tensors.
     """
-    from datasets import Dataset
     from transformers import PrinterCallback
 
     before = {name: weight.data for name, weight in trainable(model).items()}
     trainer = LabelLossTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list([dict(row) for row in rows]),
-        eval_dataset=Dataset.from_list([dict(row) for row in held_out]) if held_out else None,
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(held_out) if held_out else None,
         data_collator=collate,
         processing_class=tokenizer,
         callbacks=[progress],
@@ -165,6 +164,18 @@ class LabelLossTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
         """No card: a checkpoint is not for people."""
+
+
+def _dataset(rows: Sequence[Row]) -> Any:
+    """
+    Rows as TRL wants them, under a fingerprint of our own, as nothing of them is cached on disk.
+
+    The one that `datasets` 5 computes pickles pyarrow's types, which fails on Python 3.12.
+    """
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    return Dataset(InMemoryTable.from_pylist([dict(row) for row in rows]), fingerprint="rows")
 
 
 def _sampling(group_by_length: bool, *, shuffle: bool) -> str:
