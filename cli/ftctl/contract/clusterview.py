@@ -37,6 +37,7 @@ class StageView(Stored):
     pod: str | None = None
     node: str | None = None
     failures: int = Field(0, description="attempts that failed so far")
+    last_failure: Reason | None = Field(None, description="why the last of them did")
     exit_code: int | None = Field(None, description="of the last attempt that ended")
     memory_limit: str | None = None
 
