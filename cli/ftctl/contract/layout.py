@@ -9,6 +9,7 @@ COMPLETE = "_COMPLETE"
 RUNS = "runs/"
 INDEX = "index/"
 DATASETS = "datasets/"
+MODELS = "models/"
 
 # Index keys sort newest first: object stores list in key order only.
 _INDEX_EPOCH_MS = 9_999_999_999_999
@@ -115,6 +116,17 @@ class DatasetLayout:
     @property
     def record(self) -> str:
         return f"{self.root}digest.json"
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """Keys of a base model that is no hub's, by its content; `revision` is 64 hex digits."""
+
+    revision: str
+
+    @property
+    def root(self) -> str:
+        return f"{MODELS}{self.revision}/"
 
 
 def marker(prefix: str) -> str:
