@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.run:run",
         "Fine-tune, export and verify on this machine.",
     ),
+    "render": (
+        "ftctl.commands.render:render",
+        "Print a run as Kubernetes YAML; asks no cluster.",
+    ),
     "resume": (
         "ftctl.commands.resume:resume",
         "Go on with a run that was stopped.",
