@@ -117,7 +117,8 @@ def _exit_reason(ended: Object, lines: Sequence[str]) -> Reason:
     meaning = exits.MEANING.get(code)
     if code == _OUT_OF_MEMORY:
         meaning = "killed"
-    said = last_error(lines) or str(state.get("message") or "").strip()
+    # The status repeats the last lines of the log, for when the log is gone.
+    said = last_error(lines or str(state.get("message") or "").splitlines()) or ""
     what, _, hint = said.partition("\n") if meaning and code not in (1, 137) else (said, "", "")
     head = f"exit code {code}" + (f" ({meaning})" if meaning else "")
     return Reason(

@@ -109,6 +109,8 @@ class Cluster:
         follow: bool = False,
         previous: bool = False,
         tail: int | None = None,
+        timestamps: bool = False,
+        since: str | None = None,
     ) -> Iterator[str]:
         """
         Yield a container's log by lines, until it ends when following.
@@ -116,6 +118,8 @@ class Cluster:
         Args:
             previous: of the container before its last restart.
             tail: only the last lines.
+            timestamps: begin each line with its time (RFC 3339) and a space.
+            since: RFC 3339; earlier lines are left out, to the second.
         """
         from kubernetes.client.exceptions import ApiException
         from urllib3 import Timeout
@@ -123,6 +127,8 @@ class Cluster:
         query: dict[str, Any] = {"container": container}
         query |= {"follow": "true"} if follow else {}
         query |= {"previous": "true"} if previous else {}
+        query |= {"timestamps": "true"} if timestamps else {}
+        query |= {"sinceTime": since} if since else {}
         query |= {} if tail is None else {"tailLines": tail}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log?{urlencode(query)}"
         headers: dict[str, str] = {}

@@ -41,7 +41,7 @@ def stage_view(stage: Stage, job: Object, observed: Observed) -> StageView:
     """The view of one Job."""
     pods = observed.pods_of(job)
     pod = pods[0] if pods else None
-    failed = next((one for one in pods if _has_failed(one)), None)
+    failed = next((one for one in pods if has_failed(one)), None)
     state, reason = _state(job, pod, failed, observed)
     limits = [memory_limit(one, stage) for one in pods[:1]]
     return StageView(
@@ -56,6 +56,11 @@ def stage_view(stage: Stage, job: Object, observed: Observed) -> StageView:
         exit_code=exit_code(failed) if failed else None,
         memory_limit=limits[0] if limits else None,
     )
+
+
+def has_failed(pod: Object) -> bool:
+    """Whether a pod is an attempt that failed; one that stopped with a checkpoint is none."""
+    return pod["status"].get("phase") == "Failed" and exit_code(pod) != STOPPED
 
 
 def _state(
@@ -138,11 +143,6 @@ def _queue_hint(held: Object | None, queue: str) -> str | None:
     if held and held.get("reason") == "Inadmissible":
         return f"`kubectl get localqueues` shows which there are; {queue} takes nothing now."
     return None
-
-
-def _has_failed(pod: Object) -> bool:
-    """Whether a pod is an attempt that failed; one that stopped with a checkpoint is none."""
-    return pod["status"].get("phase") == "Failed" and exit_code(pod) != STOPPED
 
 
 def _is_waiting(pod: Object) -> bool:

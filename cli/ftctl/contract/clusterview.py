@@ -54,6 +54,11 @@ class ClusterView(Stored):
         return any(stage.state in _ALIVE for stage in self.stages)
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run ended here: a stage failed for good, or all that are here succeeded."""
+        return self.failed is not None or not self.is_alive
+
+    @property
     def failed(self) -> StageView | None:
         """The first stage that failed for good."""
         return next((stage for stage in self.stages if stage.state == "failed"), None)

@@ -94,6 +94,18 @@ class RunLayout:
     def failed(self) -> str:
         return f"{self.root}_FAILED"
 
+    @property
+    def placement(self) -> str:
+        return f"{self.root}placement.json"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.root}failures/"
+
+    def failure(self, name: str) -> str:
+        """Key of what was kept of a pod, or Job, that failed."""
+        return f"{self.failures}{name}.json"
+
     def index(self, created_ms: int) -> str:
         """Key of the run's index record; `created_ms` is Unix time in milliseconds."""
         return f"{INDEX}{_INDEX_EPOCH_MS - created_ms:013d}-{self.run_id}.json"

@@ -62,6 +62,9 @@ class ClusterConfig(Section):
     engine: Literal["auto", "job", "jobset"] = Field(
         "auto", description="two Jobs, or one JobSet; auto takes JobSet where it is installed"
     )
+    context: str | None = Field(
+        None, description="context in the kubeconfig; null is its current one"
+    )
     namespace: str = Field("default", description="namespace of everything a run creates")
     queue: str | None = Field(None, description="Kueue local queue")
     priority: str | None = Field(None, description="priority class")
