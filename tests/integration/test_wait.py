@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,12 @@ from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
+from ftctl.contract.status import Status, now
+from ftctl.errors import StoppedError
 from ftctl.storage.base import Store
 from ftctl.storage.runs import adopted, read_run, register, to_yaml
 from ftctl.storage.tombstones import write_tombstone
+from ftctl_trainer.stages.wait import wait_for_handoff
 from tests.integration.s3_server import free_ports
 
 KEYS = RunLayout("tiny-0123456789ab")
@@ -125,6 +130,26 @@ def test_a_store_that_does_not_answer_is_asked_again_and_the_log_says_why(
 
     waiting.process.terminate()
     assert waiting.end() == 75
+
+
+def test_it_gives_its_place_up_when_the_train_stage_shows_no_life(
+    store: Store, store_config: StorageConfig
+) -> None:
+    with pytest.raises(StoppedError, match="the train stage showed no life for 1 s; this pod"):
+        wait_for_handoff(a_run(store_config), threading.Event(), give_way_s=0.5)
+
+
+def test_it_stays_while_the_train_stage_lives(store: Store, store_config: StorageConfig) -> None:
+    beat = now() + timedelta(seconds=3)
+    status = Status(
+        run_id=KEYS.run_id, stage="train", state="running", phase="training", heartbeat=beat
+    )
+    store.write(KEYS.status, status.model_dump_json().encode())
+
+    with pytest.raises(StoppedError):
+        wait_for_handoff(a_run(store_config), threading.Event(), give_way_s=0.5)
+
+    assert now() > beat
 
 
 def test_it_does_without_the_machine_learning_stack(tmp_path: Path) -> None:
