@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.run:run",
         "Fine-tune, export and verify on this machine.",
     ),
+    "submit": (
+        "ftctl.commands.submit:submit",
+        "Fine-tune, export and verify in a Kubernetes cluster.",
+    ),
     "resume": (
         "ftctl.commands.resume:resume",
         "Go on with a run that was stopped.",
@@ -35,6 +39,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (
         "ftctl.commands.status:status",
         "Show where a run is: stage, step, loss, time left.",
+    ),
+    "logs": (
+        "ftctl.commands.logs:logs",
+        "Show what the pods of a run print.",
+    ),
+    "cancel": (
+        "ftctl.commands.cancel:cancel",
+        "Stop a run; what it has done is kept.",
     ),
     "report": (
         "ftctl.commands.report:report",
