@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ftctl.contract.runfile import RunFile
     from ftctl.contract.spec import Config
 
-if TYPE_CHECKING:
-    pass
-
 # Sections that decide a run's result: `resume` would have to ignore them.
 _DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
 
