@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration check fix e2e bench clean
+.PHONY: demo test test-unit test-integration check fix samples e2e bench clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -39,6 +39,10 @@ e2e: $(VENV)/.dev
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# k8s/samples, as this version renders them; a test compares them.
+samples: $(VENV)/.local
+	$(BIN)/python k8s/samples.py
 
 bench: $(VENV)/.local
 	$(BIN)/python benchmarks/cli_startup.py

@@ -28,6 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.submit:submit",
         "Fine-tune, export and verify in a Kubernetes cluster.",
     ),
+    "render": (
+        "ftctl.commands.render:render",
+        "Print a run as Kubernetes YAML; asks no cluster.",
+    ),
+    "diff": (
+        "ftctl.commands.diff:diff",
+        "Show what a run would change in its cluster.",
+    ),
     "resume": (
         "ftctl.commands.resume:resume",
         "Go on with a run that was stopped.",
