@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ftctl.contract.quantity import quantity_bytes
 from ftctl.contract.section import Positive, Section
 
 
@@ -51,6 +52,12 @@ class ClusterConfig(Section):
     gpus: int = Field(1, ge=0, description="GPUs a node")
     nodes: Positive = Field(1, description="nodes the train stage runs on")
     gpu_resource: str = Field("nvidia.com/gpu", description="resource name of the GPUs")
+    gpu_memory: str | None = Field(
+        None, description="memory of one GPU, as 80Gi; null is unknown, and nothing is refused"
+    )
+    gpu_tflops: float | None = Field(
+        None, gt=0, description="dense bf16 TFLOP/s of one GPU, for time and price; null is unknown"
+    )
     image_train: str | None = Field(
         None, description="image of the train stage; null is the one of this version"
     )
@@ -83,6 +90,13 @@ class ClusterConfig(Section):
     hf_endpoint: str | None = Field(None, description="mirror of the model hub")
     price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
     ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
+
+    @field_validator("gpu_memory")
+    @classmethod
+    def _is_an_amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            quantity_bytes(value)
+        return value
 
 
 class StorageConfig(Section):

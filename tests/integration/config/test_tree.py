@@ -98,6 +98,7 @@ def an_override(path: str, default: object) -> str | None:
         "cluster.node_selector": "{a:b}",
         "cluster.env": "{A:b}",
         "cluster.tolerations": "[{key:a}]",
+        "cluster.gpu_memory": "80Gi",
         "storage.addressing": "path",
         "tracking.backend": "wandb",
     }
