@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.report:report",
         "Write or show the report of a run.",
     ),
+    "estimate": (
+        "ftctl.commands.estimate:estimate",
+        "Say what a run would take: memory, steps, time, price, disk.",
+    ),
     "config": (
         "ftctl.commands.config:app",
         "Show, check and explain the configuration.",
