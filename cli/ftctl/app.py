@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.report:report",
         "Write or show the report of a run.",
     ),
+    "download": (
+        "ftctl.commands.download:download",
+        "Fetch what a run has published, each file checked.",
+    ),
     "estimate": (
         "ftctl.commands.estimate:estimate",
         "Say what a run would take: memory, steps, time, price, disk.",
