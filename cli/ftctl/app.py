@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.report:report",
         "Write or show the report of a run.",
     ),
+    "compare": (
+        "ftctl.commands.compare:compare",
+        "Show how runs differ: settings, scores, proofs, losses.",
+    ),
     "download": (
         "ftctl.commands.download:download",
         "Fetch what a run has published, each file checked.",
