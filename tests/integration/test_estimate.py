@@ -101,8 +101,8 @@ def test_an_amount_of_gpu_memory_that_is_none_is_refused() -> None:
     done = run("cluster.gpu_memory=80GB")
     assert done.exit_code == 3
     assert done.stderr == (
-        "error: override cluster.gpu_memory=80GB: cluster.gpu_memory: '80GB' is no amount of "
-        "memory; write it as 80Gi or 80G\n"
+        "error: override cluster.gpu_memory=80GB: cluster.gpu_memory is '80GB'; allowed: text, "
+        "such as 2, 500m, 16Gi or null\n"
     )
 
 

@@ -6,18 +6,14 @@ import re
 from decimal import Decimal
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+_DECIMAL, _BINARY = "kMGTPE", ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _UNITS = {
-    "": 1,
-    "k": 1000,
-    "M": 1000**2,
-    "G": 1000**3,
-    "T": 1000**4,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate(_DECIMAL, 1)},
+    **{unit: Decimal(1024) ** power for power, unit in enumerate(_BINARY, 1)},
 }
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGTPE]|[KMGTPE]i)?")
 
 
 def quantity_bytes(text: str) -> int:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import now
+from ftctl.contract.yamltext import yaml_text
 from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError, Store
 
 
-def to_yaml(run: RunFile) -> str:
-    """The run as the YAML text a stage starts from."""
-    import yaml
-
-    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def to_yaml(run: RunFile, *, without: Collection[str] = ()) -> str:
+    """The run as the YAML text a stage starts from, less some sections of its configuration."""
+    return yaml_text(run.model_dump(mode="json", exclude={"config": set(without)}))
 
 
 def from_yaml(text: str | bytes, *, where: str) -> RunFile:
