@@ -60,6 +60,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.report:report",
         "Write or show the report of a run.",
     ),
+    "compare": (
+        "ftctl.commands.compare:compare",
+        "Show how runs differ: settings, scores, proofs, losses.",
+    ),
+    "download": (
+        "ftctl.commands.download:download",
+        "Fetch what a run has published, each file checked.",
+    ),
+    "estimate": (
+        "ftctl.commands.estimate:estimate",
+        "Say what a run would take: memory, steps, time, price, disk.",
+    ),
     "config": (
         "ftctl.commands.config:app",
         "Show, check and explain the configuration.",
