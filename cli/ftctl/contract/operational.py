@@ -71,6 +71,12 @@ class ClusterConfig(Section):
     gpus: int = Field(1, ge=0, description="GPUs a node")
     nodes: Positive = Field(1, description="nodes the train stage runs on")
     gpu_resource: str = Field("nvidia.com/gpu", description="resource name of the GPUs")
+    gpu_memory: Quantity | None = Field(
+        None, description="memory of one GPU, as 80Gi; null is unknown, and nothing is refused"
+    )
+    gpu_tflops: float | None = Field(
+        None, gt=0, description="dense bf16 TFLOP/s of one GPU, for time and price; null is unknown"
+    )
     image_train: str | None = Field(
         None, description="image of the train stage; null is the one of this version"
     )

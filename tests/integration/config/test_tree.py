@@ -100,6 +100,7 @@ def an_override(path: str, default: object) -> str | None:
         "cluster.egress_ports": "[8333]",
         "cluster.env": "{A:b}",
         "cluster.tolerations": "[{key:a}]",
+        "cluster.gpu_memory": "80Gi",
         "storage.addressing": "path",
         "tracking.backend": "wandb",
     }
