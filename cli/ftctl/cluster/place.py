@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.judge import judge
@@ -26,12 +26,17 @@ class Place:
     cluster: Cluster
     namespace: str
     run_id: str
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """The estimate of each stage's memory, for the message of an out-of-memory kill."""
 
     @property
     def placement(self) -> Placement:
         """What the store keeps of it."""
         return Placement(
-            context=self.cluster.context, server=self.cluster.server, namespace=self.namespace
+            context=self.cluster.context,
+            server=self.cluster.server,
+            namespace=self.namespace,
+            needs=dict(self.needs),
         )
 
     def jobs(self) -> list[Object]:
@@ -50,26 +55,20 @@ def open_place(placement: Placement, run_id: str) -> Place:
         UnreachableError: this machine knows no way to it.
     """
     cluster = open_cluster(placement.context, server=placement.server)
-    return Place(cluster, placement.namespace, run_id)
+    return Place(cluster, placement.namespace, run_id, placement.needs)
 
 
-def look_and_keep(
-    place: Place,
-    store: Store,
-    redact: Callable[[str], str],
-    needs: Mapping[str, str] | None = None,
-) -> ClusterView:
+def look_and_keep(place: Place, store: Store, redact: Callable[[str], str]) -> ClusterView:
     """
     The run as its cluster shows it; what the cluster will forget is written to the store.
 
     Args:
         redact: hides what has the form of a secret.
-        needs: the estimate of each stage's memory.
     Raises:
         ClusterError: the cluster cannot be asked.
         StorageError: the store cannot be written.
     """
-    observed = observe(place.cluster, place.namespace, place.run_id, needs)
+    observed = observe(place.cluster, place.namespace, place.run_id, place.needs)
     view = judge(place.namespace, observed)
     new = keep_failures(store, place.cluster, place.run_id, observed, redact)
     if new and view.failed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.contract.runfile import RunFile
+    from ftctl.estimate.facts import Estimate
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,15 @@ class Plan:
 
 
 def make_plan(
-    run: RunFile, place: Place, objects: Sequence[dict[str, Any]], notes: Sequence[str]
+    run: RunFile,
+    place: Place,
+    objects: Sequence[dict[str, Any]],
+    estimate: Estimate | None,
+    notes: Sequence[str],
 ) -> Plan:
-    """The plan of a run that is to be created."""
+    """The plan of a run that is to be created; a run that goes on has been estimated before."""
     from ftctl.cluster.kinds import name_of
+    from ftctl.estimate.text import plan_lines
 
     return Plan(
         run_id=run.run_id,
@@ -56,11 +62,21 @@ def make_plan(
             ("data", ", ".join(f"{rows} {name} rows" for name, rows in run.data.rows.items())),
             ("train", _stage(run, "train")),
             ("convert", _stage(run, "convert")),
+            *(plan_lines(estimate) if estimate else ()),
             ("results", f"{run.config.storage.url}/runs/{run.run_id}/"),
         ),
         objects=tuple(_short(name_of(body)) for body in objects),
-        notes=tuple(notes),
+        notes=(*notes, *(estimate.notes if estimate else ())),
+        estimate=estimate.model_dump(mode="json") if estimate else {},
     )
+
+
+def needs_of(estimate: Estimate) -> dict[str, str]:
+    """The memory that each stage is expected to take, for the message when it had too little."""
+    from ftctl.estimate.fits import gib
+
+    hosts = {"train": estimate.train_host, "convert": estimate.convert_host}
+    return {stage: gib(sum(parts.values())) for stage, parts in hosts.items() if parts}
 
 
 def _stage(run: RunFile, stage: str) -> str:

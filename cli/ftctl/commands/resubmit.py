@@ -40,13 +40,12 @@ def resubmit(
     from ftctl.cluster.launch import launch
     from ftctl.cluster.place import look_and_keep, open_place
     from ftctl.commands.asking import confirm
-    from ftctl.commands.certificates import read_certificates
     from ftctl.commands.plan import make_plan
+    from ftctl.commands.rendering import objects_of
     from ftctl.commands.submit import answer, end
     from ftctl.config.secret import redact
     from ftctl.contract.layout import RunLayout
     from ftctl.local.pipeline import is_published
-    from ftctl.manifests.run import run_objects
     from ftctl.storage.runs import register
     from ftctl.storage.tombstones import clear_tombstones
 
@@ -56,14 +55,14 @@ def resubmit(
         end(store, place, wait=False, as_json=as_json, quiet=quiet)
         return
     run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
-    objects = run_objects(run, ca_pem=read_certificates(run.config))
+    objects = objects_of(run)
     view = look_and_keep(place, store, redact)
     if view.is_alive and not view.failed:
         clear_tombstones(store, RunLayout(run.run_id))
         typer.echo(f"{run.run_id} is running already", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)
         return
-    plan = make_plan(run, place, objects, preflight(place.cluster, objects))
+    plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
     if not (as_json or quiet):
         typer.echo(plan.text(), err=True)
     confirm(f"Resume {run.run_id}?", yes=yes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,9 +15,10 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Qui
 if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.commands.plan import Plan
+    from ftctl.commands.rendering import Rendering
     from ftctl.contract.clusterview import ClusterView
-    from ftctl.contract.runfile import RunFile
     from ftctl.contract.spec import Config
+    from ftctl.estimate.facts import Estimate
     from ftctl.runs.prepare import Prepared
     from ftctl.storage.base import Store
 
@@ -56,49 +57,35 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     Example: ftctl submit experiment=quickstart storage=s3 cluster.namespace=ml
     """
     from ftctl.cluster.launch import launch
+    from ftctl.commands.estimate import estimated
+    from ftctl.commands.plan import needs_of
+    from ftctl.commands.rendering import render_run
     from ftctl.config.compose import compose
-    from ftctl.config.validate import refuse_unavailable
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
 
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
-    refuse_unavailable(config)
     store = open_store(config.storage, default=config.paths.output_dir)
-    prepared = _prepare(config, store, new, config_dir)
-    run, objects = prepared.run, _objects(prepared.run, config)
+    rendering = render_run(config, config_dir=config_dir, new=new, store=store)
+    run, objects = rendering.prepared.run, rendering.objects
     place = _place(config, run.run_id)
     if _is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
-    plan = _plan(run, place, objects, unchecked=unchecked)
+    estimate = estimated(config, config_dir=config_dir, dataset=rendering.prepared.dataset)
+    plan = _plan(rendering, place, estimate, unchecked=unchecked)
     if not (as_json or quiet):
         typer.echo(plan.text(), err=True)
     if dry_run:
         answer(plan, "planned", as_json=as_json)
         return
     confirm(f"Submit {run.run_id}?", yes=yes)
-    _push(store, prepared, quiet=quiet)
-    launch(place, store, register(store, run), objects)
+    _push(store, rendering.prepared, quiet=quiet)
+    launch(replace(place, needs=needs_of(estimate)), store, register(store, run), objects)
     if not wait:
         answer(plan, "submitted", as_json=as_json)
         return
     end(store, place, wait=True, as_json=as_json, quiet=quiet)
-
-
-def _prepare(config: Config, store: Store, new: bool, config_dir: Path | None) -> Prepared:
-    from ftctl.resources import template_dirs
-    from ftctl.runs.prepare import prepare
-
-    return prepare(
-        config, store=store, base_dir=Path.cwd(), template_dirs=template_dirs(config_dir), new=new
-    )
-
-
-def _objects(run: RunFile, config: Config) -> Objects:
-    from ftctl.commands.certificates import read_certificates
-    from ftctl.manifests.run import run_objects
-
-    return run_objects(run, ca_pem=read_certificates(config))
 
 
 def _place(config: Config, run_id: str) -> Place:
@@ -189,12 +176,24 @@ def _say_known(store: Store, run_id: str, what: str, *, as_json: bool) -> None:
         typer.echo(f"{run_id} is {what}, in {store.url}", err=True)
 
 
-def _plan(run: RunFile, place: Place, objects: Objects, *, unchecked: bool) -> Plan:
+def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: bool) -> Plan:
+    """
+    What is about to happen.
+
+    Raises:
+        ConfigError: the GPU has no room for the run.
+        ClusterError: the cluster would not take it.
+    """
     from ftctl.cluster.apply import preflight
     from ftctl.commands.plan import make_plan
+    from ftctl.estimate.fits import check_fits, check_host
 
-    notes = ["not checked"] if unchecked else preflight(place.cluster, objects)
-    return make_plan(run, place, objects, notes)
+    run, objects = rendering.prepared.run, rendering.objects
+    if unchecked:
+        return make_plan(run, place, objects, estimate, ["nothing was checked in the cluster"])
+    check_fits(estimate, estimate.gpu_memory)
+    notes = [*preflight(place.cluster, objects), *check_host(estimate, run.config)]
+    return make_plan(run, place, objects, estimate, notes)
 
 
 def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
@@ -204,9 +203,11 @@ def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
 
     push_dataset(store, prepared.dataset)
     model = prepared.run.model
-    if not has_model(store, model):
-        with bytes_bar(f"uploading {model.name}", model_bytes(model), quiet=quiet) as progress:
-            push_model(store, model, progress)
+    if quiet or has_model(store, model):
+        push_model(store, model)
+        return
+    with bytes_bar(f"uploading {model.name}", model_bytes(model)) as progress:
+        push_model(store, model, progress)
 
 
 def answer(plan: Plan, state: str, *, as_json: bool) -> None:
