@@ -24,6 +24,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.run:run",
         "Fine-tune, export and verify on this machine.",
     ),
+    "submit": (
+        "ftctl.commands.submit:submit",
+        "Fine-tune, export and verify in a Kubernetes cluster.",
+    ),
+    "render": (
+        "ftctl.commands.render:render",
+        "Print a run as Kubernetes YAML; asks no cluster.",
+    ),
+    "diff": (
+        "ftctl.commands.diff:diff",
+        "Show what a run would change in its cluster.",
+    ),
     "resume": (
         "ftctl.commands.resume:resume",
         "Go on with a run that was stopped.",
@@ -36,9 +48,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.status:status",
         "Show where a run is: stage, step, loss, time left.",
     ),
+    "logs": (
+        "ftctl.commands.logs:logs",
+        "Show what the pods of a run print.",
+    ),
+    "cancel": (
+        "ftctl.commands.cancel:cancel",
+        "Stop a run; what it has done is kept.",
+    ),
     "report": (
         "ftctl.commands.report:report",
         "Write or show the report of a run.",
+    ),
+    "compare": (
+        "ftctl.commands.compare:compare",
+        "Show how runs differ: settings, scores, proofs, losses.",
+    ),
+    "download": (
+        "ftctl.commands.download:download",
+        "Fetch what a run has published, each file checked.",
+    ),
+    "estimate": (
+        "ftctl.commands.estimate:estimate",
+        "Say what a run would take: memory, steps, time, price, disk.",
     ),
     "config": (
         "ftctl.commands.config:app",

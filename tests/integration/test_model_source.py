@@ -13,8 +13,11 @@ from ftctl.contract.checksum import file_sha256
 from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError, FtctlError, StorageError
+from ftctl.storage.folder import FolderStore
 from ftctl_trainer.model.source import model_folder
 
+# A hub's model needs none.
+STORE = FolderStore(Path("no-store"))
 # Status and X-Error-Code, by a word in the model's name.
 ANSWERS = {
     "missing": (404, "RepoNotFound"),
@@ -75,7 +78,7 @@ def test_what_the_hub_refuses_is_named(
     hub: None, name: str, kind: type[FtctlError], message: str
 ) -> None:
     with pytest.raises(kind, match=message) as caught:
-        model_folder(ModelSource(name=name, kind="hub", revision="abc"))
+        model_folder(ModelSource(name=name, kind="hub", revision="abc"), STORE)
     assert caught.value.where == f"model.model_name={name}"
 
 
@@ -87,7 +90,7 @@ def test_a_hub_that_does_not_answer_can_be_tried_again(
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(StorageError, match="the model hub does not answer") as caught:
-        model_folder(ModelSource(name="org/any", kind="hub", revision="abc"))
+        model_folder(ModelSource(name="org/any", kind="hub", revision="abc"), STORE)
     assert caught.value.exit_code == 5
 
 
@@ -109,7 +112,7 @@ def test_a_gguf_file_that_is_none_is_refused_and_leaves_nothing(
     path.write_bytes(b"GGUF but not really")
     source = ModelSource(name="m", kind="gguf", path=str(path), revision=file_sha256(path))
     with pytest.raises(ConfigError, match="cannot be used as a base model"):
-        model_folder(source)
+        model_folder(source, FolderStore(tmp_path / "store"))
     assert list((tmp_path / "cache" / "models").iterdir()) == []
 
 
@@ -122,4 +125,4 @@ def test_a_gguf_file_that_was_unpacked_is_taken_from_the_cache(
     unpacked = tmp_path / "cache" / "models" / file_sha256(path)
     unpacked.mkdir(parents=True)
     source = ModelSource(name="m", kind="gguf", path=str(path), revision=file_sha256(path))
-    assert model_folder(source) == unpacked
+    assert model_folder(source, FolderStore(tmp_path / "store")) == unpacked

@@ -87,7 +87,8 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
 
 
 def _is_mapping(annotation: Any) -> bool:
-    return get_origin(annotation) is dict and bool(get_args(annotation))
+    options = (annotation, *get_args(annotation))
+    return any(get_origin(option) is dict and bool(get_args(option)) for option in options)
 
 
 @functools.cache
@@ -136,6 +137,8 @@ def _limits(node: dict[str, Any]) -> str:
         for name, word in words.items()
         if name in node
     ]
+    if node.get("examples"):
+        limits.append(f"such as {', '.join(node['examples'])}")
     if node.get("minLength"):
         limits.append("not empty")
     return f", {' and '.join(limits)}" if limits else ""

@@ -21,7 +21,12 @@ _SECRET_NAME = re.compile(
     r"token(?!s|i)|secret|password|passwd|api_?key|access_?key|credential", re.IGNORECASE
 )
 # Keys that name a Kubernetes Secret, and hold none.
-_NAMES_OF_SECRETS = ("storage.secret", "cluster.image_pull_secrets")
+_NAMES_OF_SECRETS = (
+    "storage.secret",
+    "tracking.secret",
+    "cluster.hf_secret",
+    "cluster.image_pull_secrets",
+)
 # Tokens of the model hub and others by their prefix; a folder named `hf_something/` is none.
 _TOKEN_TEXT = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{8,}+(?![/.])|(?:sk-|ghp_|glpat-|xoxb-)[\w-]{16,}|AKIA[A-Z0-9]{12,})"

@@ -9,6 +9,7 @@ COMPLETE = "_COMPLETE"
 RUNS = "runs/"
 INDEX = "index/"
 DATASETS = "datasets/"
+MODELS = "models/"
 
 # Index keys sort newest first: object stores list in key order only.
 _INDEX_EPOCH_MS = 9_999_999_999_999
@@ -93,6 +94,18 @@ class RunLayout:
     def failed(self) -> str:
         return f"{self.root}_FAILED"
 
+    @property
+    def placement(self) -> str:
+        return f"{self.root}placement.json"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.root}failures/"
+
+    def failure(self, name: str) -> str:
+        """Key of what was kept of a pod, or Job, that failed."""
+        return f"{self.failures}{name}.json"
+
     def index(self, created_ms: int) -> str:
         """Key of the run's index record; `created_ms` is Unix time in milliseconds."""
         return f"{INDEX}{_INDEX_EPOCH_MS - created_ms:013d}-{self.run_id}.json"
@@ -115,6 +128,17 @@ class DatasetLayout:
     @property
     def record(self) -> str:
         return f"{self.root}digest.json"
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """Keys of a base model that is no hub's, by its content; `revision` is 64 hex digits."""
+
+    revision: str
+
+    @property
+    def root(self) -> str:
+        return f"{MODELS}{self.revision}/"
 
 
 def marker(prefix: str) -> str:

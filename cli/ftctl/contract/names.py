@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
+from typing import Any
 
 from ftctl.errors import ConfigError
 
 HASH_DIGITS = 12
 # DNS-1035 label, https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 DNS_LABEL_LENGTH = 63
+OBJECT_DIGITS = 5
 # `<run id>-convert-<5 hex>` is the longest object name, and a Job's pods add `-<5>`.
 _SUFFIXES_LENGTH = len("-convert-00000-00000")
 RUN_NAME_LENGTH = DNS_LABEL_LENGTH - _SUFFIXES_LENGTH - HASH_DIGITS - 1
@@ -46,3 +50,15 @@ def run_id(name: str, content_hash: str) -> str:
 def is_run_id(text: str) -> bool:
     """Whether `text` has the form of a run id."""
     return _RUN_ID.fullmatch(text) is not None and len(text) <= RUN_NAME_LENGTH + 1 + HASH_DIGITS
+
+
+def object_name(run_id: str, part: str, spec: Any) -> str:
+    """
+    `<run id>-<part>-<5 hex>`: another spec is another object, as Jobs cannot be changed.
+
+    Args:
+        part: the stage, or what else the object is.
+        spec: what the digits are taken from, as plain JSON values.
+    """
+    canonical = json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{run_id}-{part}-{hashlib.sha256(canonical.encode()).hexdigest()[:OBJECT_DIGITS]}"

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from ftctl.contract.pods import default_image
 from ftctl.contract.section import Positive, Section
+from ftctl.contract.status import Stage
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+Quantity = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(
+        pattern=r"^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", examples=["2", "500m", "16Gi"]
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ResourcesConfig(Section):
     """What a stage's container asks for, as Kubernetes quantities."""
 
-    cpu: str = Field("4", description="CPU cores asked for")
-    memory: str = Field("32Gi", description="memory asked for, and the limit")
-    ephemeral_storage: str | None = Field(
+    cpu: Quantity = Field("4", description="CPU cores asked for")
+    memory: Quantity = Field("32Gi", description="memory asked for, and the limit")
+    ephemeral_storage: Quantity | None = Field(
         None, description="disk of the pod; null takes it from the estimate"
     )
 
@@ -45,12 +62,21 @@ class ClusterConfig(Section):
     engine: Literal["auto", "job", "jobset"] = Field(
         "auto", description="two Jobs, or one JobSet; auto takes JobSet where it is installed"
     )
+    context: str | None = Field(
+        None, description="context in the kubeconfig; null is its current one"
+    )
     namespace: str = Field("default", description="namespace of everything a run creates")
     queue: str | None = Field(None, description="Kueue local queue")
     priority: str | None = Field(None, description="priority class")
     gpus: int = Field(1, ge=0, description="GPUs a node")
     nodes: Positive = Field(1, description="nodes the train stage runs on")
     gpu_resource: str = Field("nvidia.com/gpu", description="resource name of the GPUs")
+    gpu_memory: Quantity | None = Field(
+        None, description="memory of one GPU, as 80Gi; null is unknown, and nothing is refused"
+    )
+    gpu_tflops: float | None = Field(
+        None, gt=0, description="dense bf16 TFLOP/s of one GPU, for time and price; null is unknown"
+    )
     image_train: str | None = Field(
         None, description="image of the train stage; null is the one of this version"
     )
@@ -62,6 +88,9 @@ class ClusterConfig(Section):
     )
     node_selector: dict[str, str] = Field(
         default_factory=dict, description="labels a node must have"
+    )
+    node_selector_convert: dict[str, str] | None = Field(
+        None, description="the same for the convert stage, which needs no GPU; null: the same"
     )
     tolerations: list[dict[str, Any]] = Field(
         default_factory=list, description="taints that pods accept, as Kubernetes spells them"
@@ -75,14 +104,43 @@ class ClusterConfig(Section):
     cache: CacheConfig = Field(
         default_factory=CacheConfig, description="where the base model is kept between runs"
     )
+    shm_size: Quantity = Field(
+        "1Gi", description="size of /dev/shm, which counts as memory of the pod"
+    )
     env: dict[str, str] = Field(
         default_factory=dict, description="environment of the pods; never a secret"
     )
-    ca_bundle: str | None = Field(None, description="file with certificates of a private authority")
+    hf_secret: str | None = Field(
+        None, description="Kubernetes Secret with the hub's token, at its key HF_TOKEN; or NAME/KEY"
+    )
+    ca_bundle: str | None = Field(
+        None, description="file with the certificates of every authority that pods are to trust"
+    )
     proxy: str | None = Field(None, description="HTTP proxy of the pods, without a password")
     hf_endpoint: str | None = Field(None, description="mirror of the model hub")
+    egress_ports: list[Port] = Field(
+        default_factory=list,
+        description="TCP ports that pods may reach besides those of the URLs, "
+        "as the one behind a Service's",
+    )
+    backoff_limit: int = Field(4, ge=0, description="failures of a stage until the run is given up")
+    deadline: Positive = Field(
+        604800, description="seconds a stage may take in all, waiting and retries included"
+    )
+    grace_period: Positive = Field(
+        120, description="seconds a pod that is stopped has to save a checkpoint"
+    )
     price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
     ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
+
+    def resources_of(self, stage: Stage) -> ResourcesConfig:
+        """What the container of a stage asks for."""
+        return self.resources.train if stage == "train" else self.resources.convert
+
+    def image_of(self, stage: Stage, version: str) -> str:
+        """The image of a stage: the profile's, else the one of this version of ftctl."""
+        named = self.image_train if stage == "train" else self.image_convert
+        return named or default_image(stage, version)
 
 
 class StorageConfig(Section):
@@ -112,4 +170,7 @@ class TrackingConfig(Section):
     )
     project: str = Field("ftctl", description="project, or experiment, that runs appear in")
     url: str | None = Field(None, description="tracking server; null is the backend's own")
+    secret: str | None = Field(
+        None, description="Kubernetes Secret with the tracker's keys, as environment variables"
+    )
     tags: list[str] = Field(default_factory=list, description="labels of the run there")

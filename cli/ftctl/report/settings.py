@@ -51,6 +51,11 @@ def shown_config(config: Config) -> dict[str, Any]:
     return masked
 
 
+def flat_settings(config: Config) -> dict[str, str]:
+    """Every key with its value as compact JSON, in the order of the reference."""
+    return {key: _text(value) for key, value in _flat(shown_config(config)).items()}
+
+
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _masked(item) for key, item in value.items()}

@@ -30,18 +30,29 @@ def resolve_model(name: str, revision: str | None) -> ModelSource:
         ConfigError: there is no such model, or no access to it.
         StorageError: the hub cannot be reached.
     """
+    path = locate_model(name)
+    if path is None:
+        return _hub_source(name, revision)
+    return _folder_source(name, path) if path.is_dir() else _file_source(name, path)
+
+
+def locate_model(name: str) -> Path | None:
+    """
+    The file or folder that a name means on this machine; None for what is at the hub.
+
+    Raises:
+        ConfigError: it is a path, and nothing is there.
+    """
     path = _package_file(name) if name.startswith(PACKAGE) else expanded(name, "model.model_name")
-    if path.is_file():
-        return _file_source(name, path)
-    if path.is_dir():
-        return _folder_source(name, path)
+    if path.is_file() or path.is_dir():
+        return path
     if path.is_absolute() or name.startswith((".", "~")) or name.endswith(".gguf"):
         raise ConfigError(
             f"{name} does not exist",
             where="model.model_name",
             hint="Give a folder with safetensors, a .gguf file, or a hub id such as org/model.",
         )
-    return _hub_source(name, revision)
+    return None
 
 
 def _package_file(name: str) -> Path:

@@ -39,6 +39,34 @@ def hub_snapshot(name: str, commit: str) -> Path:
         return Path(snapshot_download(name, revision=commit, allow_patterns=list(MODEL_PATTERNS)))
 
 
+def hub_file(name: str, revision: str | None, file: str) -> Path:
+    """
+    Fetch one small file of a model, or find it in the hub's cache.
+
+    Raises: as `hub_commit`.
+    """
+    from huggingface_hub import hf_hub_download
+
+    cached = cached_hub_file(name, revision, file)
+    if cached is not None:
+        return cached
+    # One request that fails at once where there is no network; a download tries for half a minute.
+    commit = hub_commit(name, revision)
+    with _hub_errors(name, revision):
+        return Path(hf_hub_download(name, file, revision=commit))
+
+
+def cached_hub_file(name: str, revision: str | None, file: str) -> Path | None:
+    """A file of a model that is in the hub's cache, without asking the hub; else None."""
+    from huggingface_hub import errors, try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except errors.HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
 @contextmanager
 def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors

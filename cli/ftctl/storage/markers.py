@@ -124,8 +124,8 @@ def _changed(store: Store, prefix: str, error: StorageError) -> StorageError:
     return StorageError(
         f"{error.what}, though {layout.COMPLETE} covers it",
         where=error.where,
-        hint=f"Something changed it since. Delete {marker} and resume the run, "
-        "and the stage that wrote it makes it again.",
+        hint=f"Something changed it since. Delete {marker} and resume the run (of a base model: "
+        "submit it again), and what wrote it does so again.",
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import now
+from ftctl.contract.yamltext import yaml_text
 from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError, Store
 
 
-def to_yaml(run: RunFile) -> str:
-    """The run as the YAML text a stage starts from."""
-    import yaml
-
-    return yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def to_yaml(run: RunFile, *, without: Collection[str] = ()) -> str:
+    """The run as the YAML text a stage starts from, less some sections of its configuration."""
+    return yaml_text(run.model_dump(mode="json", exclude={"config": set(without)}))
 
 
 def from_yaml(text: str | bytes, *, where: str) -> RunFile:
@@ -50,6 +51,23 @@ def located(run: RunFile, storage: StorageConfig, url: str) -> RunFile:
     return run.model_copy(update={"config": run.config.model_copy(update={"storage": place})})
 
 
+def adopted(store: Store, run: RunFile) -> RunFile:
+    """
+    The run with the time at which the store first saw it; one that it has not seen is put there.
+
+    For stages: unlike `register` it leaves what the store has, which may say more than a pod knows.
+
+    Raises:
+        StorageError: another run has the same 12 hex digits.
+    """
+    try:
+        known = read_run(store, run.run_id)
+    except NotFoundError:
+        return register(store, run)
+    _refuse_other(store, known, run)
+    return run.model_copy(update={"created": known.created or run.created})
+
+
 def register(store: Store, run: RunFile) -> RunFile:
     """
     Put a run into the store, or find it there; the time it was first seen is kept.
@@ -65,12 +83,16 @@ def register(store: Store, run: RunFile) -> RunFile:
         known = read_run(store, run.run_id)
     except NotFoundError:
         known = run.model_copy(update={"created": now()})
-    if known.content_hash != run.content_hash:
-        raise StorageError(
-            f"another run of this id has hash {known.content_hash}, this one {run.content_hash}",
-            where=f"{store.url}/{key}",
-            hint="Give this one another name: name=...",
-        )
+    _refuse_other(store, known, run)
     registered = run.model_copy(update={"created": known.created or now()})
     store.write(key, to_yaml(registered).encode())
     return registered
+
+
+def _refuse_other(store: Store, known: RunFile, run: RunFile) -> None:
+    if known.content_hash != run.content_hash:
+        raise StorageError(
+            f"another run of this id has hash {known.content_hash}, this one {run.content_hash}",
+            where=f"{store.url}/{RunLayout(run.run_id).config}",
+            hint="Give this one another name: name=...",
+        )

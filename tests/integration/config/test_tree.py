@@ -96,8 +96,11 @@ def an_override(path: str, default: object) -> str | None:
         "cluster.engine": "job",
         "cluster.cache.kind": "pvc",
         "cluster.node_selector": "{a:b}",
+        "cluster.node_selector_convert": "{a:b}",
+        "cluster.egress_ports": "[8333]",
         "cluster.env": "{A:b}",
         "cluster.tolerations": "[{key:a}]",
+        "cluster.gpu_memory": "80Gi",
         "storage.addressing": "path",
         "tracking.backend": "wandb",
     }
@@ -111,6 +114,8 @@ def an_override(path: str, default: object) -> str | None:
         return str(int(default) + 8 if whole or default >= 1 else default / 2 or 0.5)
     if isinstance(default, list):
         return "[another]"
+    if allowed.startswith("text, such as"):
+        return "9Gi"
     return "9" if allowed.startswith(("a number", "a whole")) else "another"
 
 

@@ -14,7 +14,9 @@ from ftctl.config import schema
         pytest.param("dataset.limit", "a whole number, at least 1 or null", id="nullable"),
         pytest.param("training.seed", "a whole number, at least 0 and below 4294967296", id="big"),
         pytest.param("quantize.verify.tokens", "a whole number, at least 16", id="nested"),
-        pytest.param("cluster.resources.train.cpu", "text", id="deeply-nested"),
+        pytest.param(
+            "cluster.resources.train.cpu", "text, such as 2, 500m, 16Gi", id="deeply-nested"
+        ),
         pytest.param("cluster.env", "a mapping", id="mapping"),
     ],
 )
@@ -34,6 +36,11 @@ def test_every_key_says_what_it_means_and_what_is_allowed() -> None:
         pytest.param("training.seed", "training.seed", id="a-key"),
         pytest.param("training", "training", id="a-section"),
         pytest.param("cluster.env.ANY", "cluster.env", id="inside-an-open-mapping"),
+        pytest.param(
+            "cluster.node_selector_convert.any",
+            "cluster.node_selector_convert",
+            id="inside-an-open-mapping-that-may-be-null",
+        ),
         pytest.param("training.sed", None, id="unknown"),
         pytest.param("training.seed.x", None, id="below-a-plain-key"),
     ],

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import struct
 import tempfile
 from pathlib import Path
 
-from ftctl.errors import ConfigError, StorageError
+from ftctl.errors import ConfigError
+from ftctl_trainer.model.cache import cache_errors, models_dir
 
 _log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """FTCTL_CACHE, else ~/.cache/ftctl."""
-    named = os.environ.get("FTCTL_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "ftctl"
 
 
 def unpacked_gguf(path: Path, sha256: str) -> Path:
@@ -30,34 +24,29 @@ def unpacked_gguf(path: Path, sha256: str) -> Path:
         ConfigError: transformers cannot read this file.
         StorageError: the cache cannot be written.
     """
-    models = cache_dir() / "models"
+    models = models_dir()
     folder = models / sha256
     if folder.is_dir():
         return folder
     _log.info("unpacking %s, once", path.name)
-    try:
-        models.mkdir(parents=True, exist_ok=True)
+    with cache_errors():
         partial = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=models))
-    except OSError as error:
-        raise StorageError(
-            f"the model cache cannot be written: {error.strerror}",
-            where=str(models),
-            hint="Set FTCTL_CACHE to a folder with room.",
-        ) from error
     try:
-        _unpack(path, partial)
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was faster, which is as good
-            raise StorageError(
-                f"the unpacked model cannot be written: {error.strerror or error}",
-                where=str(models),
-                hint="Set FTCTL_CACHE to a folder with room.",
-            ) from error
+        with cache_errors():
+            _unpack(path, partial)
+            partial.chmod(0o755)
+            _rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _rename(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster, which is as good
+            raise
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -64,7 +64,7 @@ def run_convert(ctx: StageContext) -> None:
     }
     reference = read_reference(ctx.workdir / "reference")
     ctx.reporter.phase("fetching the base model")
-    base = model_folder(ctx.run.model)
+    base = model_folder(ctx.run.model, ctx.store)
 
     files = _export(ctx, base, tools)
     proof = _verify(ctx, files, reference)

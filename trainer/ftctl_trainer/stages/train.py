@@ -53,7 +53,7 @@ def run_train(ctx: StageContext) -> None:
     precision = _precision(ctx)
 
     ctx.reporter.phase("reading data")
-    folder = model_folder(ctx.run.model)
+    folder = model_folder(ctx.run.model, ctx.store)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
     ensure_pad_token(tokenizer)
     rows = load_rows(ctx.store, ctx.run, tokenizer)

@@ -1,0 +1,41 @@
+"""What goes through the model at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ftctl.contract.spec import Config
+from ftctl.estimate.facts import Rows
+
+# Rows whose tokens were not counted may be longer than they look.
+_LENGTH_MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Load:
+    """
+    A batch: its rows, the tokens of the longest, and those of the longest answer.
+
+    `evaluates`: there are held-out rows.
+    """
+
+    rows: int
+    length: int
+    answer: int
+    evaluates: bool = True
+
+
+def load_of(config: Config, rows: Rows | None) -> Load:
+    """The largest training batch; full rows where nothing is known of them, or they are packed."""
+    training = config.training
+    longest = answer = training.max_seq_length
+    if rows and rows.train and not training.packing:
+        margin = 1.0 if rows.exact else _LENGTH_MARGIN
+        longest = min(longest, math.ceil(margin * max(rows.train)))
+        answer = min(longest, math.ceil(margin * rows.answers) or longest)
+    if not config.dataset.assistant_only:
+        answer = longest
+    asked = bool(config.dataset.eval or config.dataset.eval_fraction)
+    evaluates = rows.held_out > 0 if rows else asked
+    return Load(training.per_device_train_batch_size, longest, answer, evaluates)

@@ -1,0 +1,77 @@
+"""Optimizer steps, the tokens in them, and how long they take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ftctl.contract.spec import TrainingConfig
+from ftctl.estimate.architecture import Architecture
+from ftctl.estimate.trained import Trained
+
+TERA = 10**12
+# Of the card's bf16 rate. Measured on an H100 with a llama of 8.04B: TRL reaches 0.17 of 790
+# TFLOP/s on padded rows with a trained lm_head, and 0.43 on packed ones with fused kernels.
+GPU_EFFICIENCY = 0.25
+# However few the tokens, a layer's kernels have to be started: about 200 of them, 10 us each.
+_LAYER_PASS_S = 0.002
+# A core's rate, from 360 tokens/s of a 135M model on two cores (benchmarks/RESULTS.md).
+CPU_CORE_FLOPS = 0.1 * TERA
+
+
+def total_steps(training: TrainingConfig, rows: int, *, world: int = 1) -> int:
+    """Optimizer steps of the whole training, as transformers' Trainer counts them."""
+    if training.max_steps > 0:
+        return training.max_steps
+    batches = math.ceil(rows / (training.per_device_train_batch_size * world))
+    an_epoch = math.ceil(batches / training.gradient_accumulation_steps)
+    return max(1, math.ceil(training.num_train_epochs * an_epoch))
+
+
+def trained_tokens(
+    training: TrainingConfig, lengths: Sequence[int], steps: int, *, world: int = 1
+) -> int:
+    """Tokens of all steps without padding, rows cut to max_seq_length."""
+    cut = [min(length, training.max_seq_length) for length in lengths]
+    a_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * world
+    passes = steps * a_step / len(cut)
+    if training.max_steps <= 0:
+        passes = min(passes, training.num_train_epochs)
+    return round(passes * sum(cut))
+
+
+def token_flops(shape: Architecture, trained: Trained, *, recompute: bool) -> int:
+    """
+    Floating-point operations a token: 2 a weight and pass.
+
+    A frozen matrix is passed forward and backward, and forward again with `recompute`; a trained
+    weight once more, for its own gradient (arXiv:2001.08361, table 1, without attention's share).
+    """
+    frozen = shape.active_weights + shape.embedding_weights
+    passes = 3 if recompute else 2
+    return 2 * passes * frozen + 2 * (passes + 1) * trained.lora + 2 * trained.saved
+
+
+def training_seconds(
+    shape: Architecture,
+    trained: Trained,
+    *,
+    tokens: int,
+    passes: int,
+    flops_per_s: float,
+    recompute: bool,
+    gpu: bool,
+) -> float:
+    """
+    Seconds of all steps, without loading, answers and held-out losses.
+
+    Args:
+        tokens: real tokens a device trains on.
+        passes: batches a device takes.
+        flops_per_s: what the device reaches on this work.
+    """
+    computed = tokens * token_flops(shape, trained, recompute=recompute) / flops_per_s
+    if not gpu:
+        return computed
+    started = passes * shape.layers * (3 if recompute else 2) * _LAYER_PASS_S
+    return max(computed, started)

@@ -1,0 +1,54 @@
+"""What a run must have to work in a cluster; everything that is missing is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ftctl.contract.spec import Config
+from ftctl.errors import ConfigError
+
+S3 = "s3://"
+
+
+def refuse_unfit(config: Config) -> None:
+    """
+    Refuse what pods could not work with, and what is not there yet.
+
+    Raises:
+        ConfigError: names each problem.
+    """
+    problems = [*_store(config), *_profile(config)]
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        lines = "".join(f"\n  {problem.where}: {problem.what}" for problem in problems)
+        raise ConfigError(f"{len(problems)} settings do not fit a cluster{lines}")
+
+
+def _store(config: Config) -> Iterator[ConfigError]:
+    url = config.storage.url
+    if not url or not url.startswith(S3):
+        yield ConfigError(
+            f"the store is {url or 'a folder'}, and pods cannot reach this machine",
+            where="storage.url",
+            hint="Name a bucket: storage=s3 storage.url=s3://bucket/prefix.",
+        )
+
+
+def _profile(config: Config) -> Iterator[ConfigError]:
+    cluster = config.cluster
+    if cluster.engine == "jobset":
+        yield ConfigError("jobset is not available in this version", where="cluster.engine")
+    for key, value in (("gpus", cluster.gpus), ("nodes", cluster.nodes)):
+        if value > 1:
+            yield ConfigError(f"{value} is more than this version can use", where=f"cluster.{key}")
+    if cluster.cache.kind != "none" and not cluster.cache.name:
+        what = "claim" if cluster.cache.kind == "pvc" else "path on the node"
+        yield ConfigError(f"the {what} is not named", where="cluster.cache.name")
+    referred = (config.other.hf_token or "").startswith("secret:")
+    if config.other.hf_login and not cluster.hf_secret and not referred:
+        yield ConfigError(
+            "other.hf_login is true, but no Secret with a hub token is named",
+            where="cluster.hf_secret",
+            hint="`ftctl secrets set` makes one from the environment.",
+        )

@@ -1,0 +1,197 @@
+"""Memory, held against what was measured on real cards and machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ftctl.contract.spec import Config, ModelConfig
+from ftctl.errors import ConfigError
+from ftctl.estimate.activations import Forward, kept_bytes
+from ftctl.estimate.architecture import Architecture, Linear, from_config
+from ftctl.estimate.fits import check_fits
+from ftctl.estimate.load import Load
+from ftctl.estimate.memory import phases, resident_bytes
+from ftctl.estimate.run import estimate_run
+from ftctl.estimate.trained import state_bytes, trained_weights
+
+GIB = 2**30
+SEVEN = tuple(ModelConfig().lora_target_modules)
+# The llama of 8.04B weights that the figures below were measured with.
+LLAMA_8B = Architecture("llama", 32, 4096, 14336, 32, 8, 128, 129_024)
+SMOLLM2 = Architecture("llama", 30, 576, 1536, 9, 3, 64, 49_152, tied=True)
+
+
+def config(**sections: dict[str, Any]) -> Config:
+    """A configuration with an adapter only, on one GPU."""
+    return Config.model_validate({"model": {"modules_to_save": []}, **sections})
+
+
+class TestArchitecture:
+    @pytest.mark.parametrize(
+        ("shape", "parameters"),
+        [
+            pytest.param(LLAMA_8B, 8_036_552_704, id="llama-8b"),
+            pytest.param(SMOLLM2, 134_515_008, id="smollm2-135m-tied"),
+        ],
+    )
+    def test_counts_every_weight(self, shape: Architecture, parameters: int) -> None:
+        assert shape.parameters == parameters
+
+    def test_is_read_from_the_config_of_a_mixture_of_experts(self) -> None:
+        shape = from_config(
+            {
+                "model_type": "qwen3_moe",
+                "hidden_size": 2048,
+                "num_hidden_layers": 48,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 4,
+                "head_dim": 128,
+                "intermediate_size": 6144,
+                "moe_intermediate_size": 768,
+                "num_experts": 128,
+                "num_experts_per_tok": 8,
+                "vocab_size": 151_936,
+                "tie_word_embeddings": False,
+            }
+        )
+        assert shape is not None
+        assert shape.parameters / 1e9 == pytest.approx(30.5, rel=0.01)
+        assert (shape.active_weights + shape.other_weights) / 1e9 == pytest.approx(3.3, rel=0.03)
+
+    def test_takes_the_language_model_of_one_that_also_sees(self) -> None:
+        text = {
+            "model_type": "gemma3_text",
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "vocab_size": 100,
+        }
+        shape = from_config({"model_type": "gemma3", "vision_config": {}, "text_config": text})
+        assert shape == Architecture("gemma3_text", 2, 64, 128, 4, 4, 16, 100, tied=True)
+
+    def test_knows_older_names_and_feed_forwards_without_a_gate(self) -> None:
+        shape = from_config(
+            {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 10}
+        )
+        assert shape is not None
+        assert shape.linears[4:] == (Linear("up_proj", 8, 32), Linear("down_proj", 32, 8))
+
+    def test_is_none_where_sizes_are_missing(self) -> None:
+        assert from_config({"model_type": "mamba", "hidden_size": 64}) is None
+
+
+class TestTrainedWeights:
+    def test_a_trained_lm_head_of_8b_is_2_1_gb_in_float32_and_as_much_gradient(self) -> None:
+        shape = Architecture("llama", 32, 4096, 14336, 32, 8, 128, 128_256)
+        found = phases(shape, Config(), Load(1, 512, 512), recompute=True)[0].parts
+        lean = phases(shape, config(), Load(1, 512, 512), recompute=True)[0].parts
+        assert found["layers trained whole"] / 1e9 == pytest.approx(2.1, rel=0.01)
+        assert (found["gradients"] - lean["gradients"]) / 1e9 == pytest.approx(2.1, rel=0.01)
+        assert "layers trained whole" not in lean
+
+    def test_an_adapter_has_rank_times_both_sides_of_every_matrix(self) -> None:
+        assert trained_weights(LLAMA_8B, config().model).lora == 41_943_040
+        assert trained_weights(SMOLLM2, config().model).lora == 4_884_480
+
+    def test_layers_that_config_json_does_not_show_are_named(self) -> None:
+        model = ModelConfig(lora_target_modules=["q_proj", "wqkv"], modules_to_save=["score"])
+        assert trained_weights(LLAMA_8B, model).unknown == ("wqkv", "score")
+
+    @pytest.mark.parametrize(
+        ("name", "gpu", "expected"),
+        [
+            pytest.param("adamw_torch", True, 8, id="two-moments"),
+            pytest.param("paged_adamw_8bit", True, 2.03125, id="in-8-bits"),
+            pytest.param("paged_adamw_8bit", False, 8, id="not-on-a-cpu"),
+            pytest.param("lion_32bit", True, 4, id="one-moment"),
+            pytest.param("adafactor", True, 0, id="factored"),
+            pytest.param("something_new", True, 8, id="unknown-as-adamw"),
+        ],
+    )
+    def test_optimizers_keep_state(self, name: str, gpu: bool, expected: float) -> None:
+        assert state_bytes(name, gpu=gpu) == expected
+
+
+class TestAgainstMeasurements:
+    @pytest.mark.parametrize(
+        ("tokens", "recompute", "measured_gib"),
+        [
+            pytest.param(8_192, False, 43, id="8k-kept"),
+            pytest.param(12_288, False, 62, id="12k-kept"),
+            pytest.param(16_384, True, 12.5, id="16k-recomputed"),
+        ],
+    )
+    def test_fused_kernels_on_an_h100(
+        self, tokens: int, recompute: bool, measured_gib: float
+    ) -> None:
+        """A bare loop, adapters and their state in bfloat16: allocated, without CUDA's context."""
+        kernels = Forward(kernels="fused")
+        kept = kept_bytes(LLAMA_8B, SEVEN, 1, tokens, kernels, recompute=recompute)
+        adapter = trained_weights(LLAMA_8B, config().model).weights
+        in_bfloat16 = -4 * adapter + 4 * 2 * adapter
+        total = resident_bytes(LLAMA_8B, config()) + in_bfloat16 + kept
+        assert total / GIB == pytest.approx(measured_gib, rel=0.05)
+
+    def test_plain_kernels_on_a_cpu(self) -> None:
+        kernels = Forward(autocast=False)
+        kept = kept_bytes(SMOLLM2, SEVEN, 8, 1_887, kernels, recompute=False)
+        assert kept / 1e9 == pytest.approx(20, rel=0.15)
+
+    def test_the_quickstart_on_a_cpu(self) -> None:
+        settings = config(
+            model={"modules_to_save": [], "lora_dropout": 0, "attn_implementation": "eager"},
+            training={"per_device_train_batch_size": 8},
+            testing={"test": True, "max_new_tokens": 40, "batch_size": 32},
+            cluster={"gpus": 0},
+        )
+        found = phases(SMOLLM2, settings, Load(8, 117, 42), recompute=False)
+        by_name = {phase.name: phase.total for phase in found}
+        assert by_name["training"] / GIB == pytest.approx(3.64, rel=0.15)
+        assert max(by_name.values()) / 1e9 == pytest.approx(4.7, rel=0.15)
+
+    def test_the_base_of_the_8b_llama_in_4_bits(self) -> None:
+        # 43 GiB at 8,192 tokens and 62 at 12,288 leave 5 GiB at none.
+        assert resident_bytes(LLAMA_8B, config()) / GIB == pytest.approx(5.4, rel=0.05)
+
+
+class TestFits:
+    def test_what_fits_or_is_not_known_is_not_refused(self) -> None:
+        estimate = estimate_run(config(), LLAMA_8B, None)
+        check_fits(estimate, 80 * GIB)
+        check_fits(estimate, None)
+        check_fits(estimate_run(config(), None, None), GIB)
+
+    def test_what_does_not_fit_is_refused_with_what_would_help(self) -> None:
+        settings = config(
+            training={"gradient_checkpointing": False, "per_device_train_batch_size": 8}
+        )
+        estimate = estimate_run(settings, LLAMA_8B, None)
+        with pytest.raises(ConfigError) as refused:
+            check_fits(estimate, 79 * GIB)
+        assert refused.value.what.startswith("training needs about ")
+        assert "one GPU has 79.0 GiB: activations " in refused.value.what
+        assert refused.value.hint is not None
+        assert refused.value.hint.startswith(
+            "Any one of these makes it fit: training.gradient_checkpointing=true (saves "
+        )
+
+    def test_settings_that_do_not_suffice_alone_are_offered_as_such(self) -> None:
+        estimate = estimate_run(Config(), LLAMA_8B, None)
+        with pytest.raises(ConfigError, match="reference needs about") as refused:
+            check_fits(estimate, 8 * GIB)
+        assert refused.value.hint is not None
+        assert refused.value.hint == (
+            "These make it smaller, each alone too little: training.max_seq_length=1024 (saves "
+            "2.4 GiB), model.modules_to_save=[] (saves 2.0 GiB); or take a larger GPU."
+        )
+
+    def test_every_saving_that_is_offered_is_what_it_saves(self) -> None:
+        settings = {"gradient_checkpointing": False, "per_device_train_batch_size": 4}
+        before = estimate_run(Config.model_validate({"training": settings}), LLAMA_8B, None)
+        lean = {"training": settings, "model": {"modules_to_save": []}}
+        after = estimate_run(Config.model_validate(lean), LLAMA_8B, None)
+        assert before.peak is not None
+        assert after.peak == before.peak - before.savings["model.modules_to_save=[]"]
