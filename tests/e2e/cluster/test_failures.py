@@ -97,7 +97,7 @@ def test_a_quota_that_is_too_small_is_refused_and_named(cluster: Cluster, laptop
 
     reason = reason_of(laptop, laptop.submit("--unchecked"), NAMED_WITHIN_S)
     assert reason["code"] == "QuotaExceeded"
-    assert "requests.memory=3Gi" in reason["what"]
+    assert "requests.memory=4Gi" in reason["what"]
     assert "limited to requests.memory=1Gi" in reason["what"]
 
 
