@@ -14,7 +14,9 @@ from ftctl.config import schema
         pytest.param("dataset.limit", "a whole number, at least 1 or null", id="nullable"),
         pytest.param("training.seed", "a whole number, at least 0 and below 4294967296", id="big"),
         pytest.param("quantize.verify.tokens", "a whole number, at least 16", id="nested"),
-        pytest.param("cluster.resources.train.cpu", "text, such as 2, 500m, 16Gi", id="deeply-nested"),
+        pytest.param(
+            "cluster.resources.train.cpu", "text, such as 2, 500m, 16Gi", id="deeply-nested"
+        ),
         pytest.param("cluster.env", "a mapping", id="mapping"),
     ],
 )
