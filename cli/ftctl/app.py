@@ -48,6 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.download:download",
         "Fetch what a run has published, each file checked.",
     ),
+    "gc": (
+        "ftctl.commands.gc:gc",
+        "Remove what finished and cancelled runs left behind.",
+    ),
     "estimate": (
         "ftctl.commands.estimate:estimate",
         "Say what a run would take: memory, steps, time, price, disk.",
