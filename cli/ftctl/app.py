@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.estimate:estimate",
         "Say what a run would take: memory, steps, time, price, disk.",
     ),
+    "secrets": (
+        "ftctl.commands.secrets:app",
+        "Create and check the Secrets that a run's pods refer to.",
+    ),
     "config": (
         "ftctl.commands.config:app",
         "Show, check and explain the configuration.",
