@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration check fix e2e bench clean
+.PHONY: demo test test-unit test-integration check fix samples e2e bench images lock clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -29,6 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint docker/train/Dockerfile docker/convert/Dockerfile
 	$(BIN)/python -m pytest -q tests/unit
 
 # From the outside: the wheel in an environment of its own. Tests on a cluster come with its commands.
@@ -40,8 +41,33 @@ fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.local
+# k8s/samples, as this version renders them; a test compares them.
+samples: $(VENV)/.local
+	$(BIN)/python k8s/samples.py
+
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cli_startup.py
+	$(BIN)/python benchmarks/s3_transfer.py
+
+# Both images, with whichever builder is there; prints their digests. docker/build lists the settings.
+VERSION        = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cli/ftctl/__init__.py)
+IMAGE_TRAIN   ?= ftctl-train:$(VERSION)
+IMAGE_CONVERT ?= ftctl-convert:$(VERSION)
+images: export IMAGE_TRAIN := $(IMAGE_TRAIN)
+images: export IMAGE_CONVERT := $(IMAGE_CONVERT)
+images: export TORCH := $(if $(filter file,$(origin TORCH)),,$(TORCH))
+images:
+	@docker/build
+
+# What the images install, with hashes; torch and what its wheel pins are left to their build argument.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+       --no-annotate --custom-compile-command "make lock"
+lock: $(VENV)/.dev
+	$(LOCK) docker/build.in -o docker/build.txt
+	$(LOCK) --override docker/overrides.txt --extra train pyproject.toml docker/torch.in \
+	    -o docker/train/requirements.txt
+	$(LOCK) --override docker/overrides.txt --extra convert pyproject.toml docker/torch.in \
+	    -c docker/train/requirements.txt -o docker/convert/requirements.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .coverage*

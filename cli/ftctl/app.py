@@ -24,6 +24,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.run:run",
         "Fine-tune, export and verify on this machine.",
     ),
+    "submit": (
+        "ftctl.commands.submit:submit",
+        "Fine-tune, export and verify in a Kubernetes cluster.",
+    ),
+    "render": (
+        "ftctl.commands.render:render",
+        "Print a run as Kubernetes YAML; asks no cluster.",
+    ),
+    "diff": (
+        "ftctl.commands.diff:diff",
+        "Show what a run would change in its cluster.",
+    ),
     "resume": (
         "ftctl.commands.resume:resume",
         "Go on with a run that was stopped.",
@@ -35,6 +47,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": (
         "ftctl.commands.status:status",
         "Show where a run is: stage, step, loss, time left.",
+    ),
+    "logs": (
+        "ftctl.commands.logs:logs",
+        "Show what the pods of a run print.",
+    ),
+    "cancel": (
+        "ftctl.commands.cancel:cancel",
+        "Stop a run; what it has done is kept.",
     ),
     "report": (
         "ftctl.commands.report:report",

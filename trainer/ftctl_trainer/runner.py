@@ -22,6 +22,7 @@ from ftctl.storage.base import Store
 from ftctl.storage.holder import is_gone, this_holder
 from ftctl.storage.lease import RunLease
 from ftctl.storage.open import open_store
+from ftctl.storage.runs import adopted
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.failures import expected_failure
@@ -68,14 +69,16 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
     keys = RunLayout(run.run_id)
     if _is_done(store, keys, stage):
         return
-    _refuse_ended(store, keys)
+    refuse_ended(store, keys)
     holder = this_holder()
     lease = RunLease(store, keys.lease, holder, is_gone=is_gone)
     lease.acquire(stop, on_wait=_say_waiting())
     try:
         # Another holder may have finished, or have been cancelled, while this one waited.
         if not _is_done(store, keys, stage):
-            _refuse_ended(store, keys)
+            refuse_ended(store, keys)
+            # Rendered runs come without the time, and nobody may have put them into the store.
+            run = adopted(store, run)
             with StoreReporter(
                 store, run, stage, holder=holder, fence=lease.fence, check=lease.check
             ) as reporter:
@@ -84,18 +87,13 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
         lease.release()
 
 
-def _is_done(store: Store, keys: RunLayout, stage: Stage) -> bool:
-    wanted = [keys.success]
-    done = store.stat(keys.success) is not None
-    if stage == "train" and not done:
-        wanted = [layout.marker(keys.adapter), layout.marker(keys.reference)]
-        done = all(store.stat(key) is not None for key in wanted)
-    if done:
-        _log.info("nothing to do: %s is there", " and ".join(wanted))
-    return done
+def is_handed_over(store: Store, keys: RunLayout) -> bool:
+    """Whether all is there that the train stage leaves for the convert stage."""
+    return all(store.stat(layout.marker(key)) is not None for key in (keys.adapter, keys.reference))
 
 
-def _refuse_ended(store: Store, keys: RunLayout) -> None:
+def refuse_ended(store: Store, keys: RunLayout) -> None:
+    """Return unless a tombstone ends the run. Raises ConfigError."""
     end = find_tombstone(store, keys)
     if end is not None:
         reason = f": {end.reason}" if end.reason else ""
@@ -104,6 +102,16 @@ def _refuse_ended(store: Store, keys: RunLayout) -> None:
             where=f"{store.url}/{keys.root}",
             hint=f"`ftctl resume {keys.run_id}` lets it go on.",
         )
+
+
+def _is_done(store: Store, keys: RunLayout, stage: Stage) -> bool:
+    if store.stat(keys.success) is not None:
+        _log.info("nothing to do: %s is there", keys.success)
+        return True
+    if stage == "train" and is_handed_over(store, keys):
+        _log.info("nothing to do: %s and %s are complete", keys.adapter, keys.reference)
+        return True
+    return False
 
 
 def _say_waiting() -> Callable[[str, float], None]:

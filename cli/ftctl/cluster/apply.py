@@ -196,7 +196,8 @@ def _contains(present: Any, wanted: Any) -> bool:
 
 
 def _together(refused: Sequence[ClusterError]) -> ClusterError:
-    unique = list({(error.what, error.hint): error for error in refused}.values())
+    # Of the same refusal, the first object that met it.
+    unique = list({(error.what, error.hint): error for error in reversed(refused)}.values())[::-1]
     if len(unique) == 1:
         return unique[0]
     lines = [f"- {error.where}: {error.what}" for error in unique]

@@ -111,7 +111,7 @@ def _exit_reason(ended: Object, lines: Sequence[str]) -> Reason:
     if state.get("reason") in ("StartError", "ContainerCannotRun"):
         return Reason(
             code="StartError",
-            what=f"the container could not start: {state.get('message', '').strip()}",
+            what=f"the container could not start: {_runtime_words(state.get('message', ''))}",
             hint="Check that the image is one of ftctl's (`make images`), for this architecture.",
         )
     meaning = exits.MEANING.get(code)
@@ -124,3 +124,8 @@ def _exit_reason(ended: Object, lines: Sequence[str]) -> Reason:
     return Reason(
         code=f"Exit{code}", what=f"{head}: {what}" if what else head, hint=hint.strip() or None
     )
+
+
+def _runtime_words(message: str) -> str:
+    """The end of what the container runtime says; before it each layer repeats that it failed."""
+    return message.rpartition("runc create failed: ")[2].removesuffix(": unknown").strip()

@@ -18,7 +18,9 @@ def has_cluster() -> bool:
     return _in_cluster() or any(path.is_file() for path in _kubeconfigs())
 
 
-def open_cluster(context: str | None = None, *, server: str | None = None) -> Cluster:
+def open_cluster(
+    context: str | None = None, *, server: str | None = None, patient: bool = True
+) -> Cluster:
     """
     Connect to a cluster. Nothing is asked of it yet.
 
@@ -26,6 +28,7 @@ def open_cluster(context: str | None = None, *, server: str | None = None) -> Cl
         context: name in the kubeconfig; None takes its current one, or this pod's own cluster.
         server: URL of the API server that is meant, as a run remembers it: another context that
             leads there is taken where `context` does not.
+        patient: repeat what gets no answer; False is for what can do without.
     Raises:
         UnreachableError: there is no kubeconfig, or no such context in it.
     """
@@ -36,7 +39,7 @@ def open_cluster(context: str | None = None, *, server: str | None = None) -> Cl
         with api_errors("read the service account", "this cluster"):
             settings = client.Configuration()
             config.load_incluster_config(client_configuration=settings)
-        return Cluster(_api(settings), context=None)
+        return Cluster(_api(settings, patient), context=None)
     if not paths:
         raise UnreachableError(
             "there is no kubeconfig",
@@ -53,7 +56,7 @@ def open_cluster(context: str | None = None, *, server: str | None = None) -> Cl
             client_configuration=settings,
             persist_config=False,
         )
-    return Cluster(_api(settings), context=name)
+    return Cluster(_api(settings, patient), context=name)
 
 
 def _choose(files: str, context: str | None, server: str | None) -> str:
@@ -81,14 +84,14 @@ def _choose(files: str, context: str | None, server: str | None) -> str:
     return str(wanted)
 
 
-def _api(settings: Any) -> Any:
+def _api(settings: Any, patient: bool) -> Any:
     from kubernetes import client
     from urllib3 import Retry
 
     # Reads are repeated over passing trouble; a create is not, as it may have happened.
     settings.retries = Retry(
-        total=3,
-        connect=1,
+        total=3 if patient else 0,
+        connect=1 if patient else 0,
         backoff_factor=0.5,
         status_forcelist=(429, 502, 503, 504),
         allowed_methods=("GET",),

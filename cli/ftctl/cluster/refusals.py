@@ -70,13 +70,14 @@ def _quantities(text: str) -> dict[str, str]:
 
 
 def _quota(found: re.Match[str]) -> Reason:
-    fits = "" if quota_never_fits(found[0]) else " It starts by itself when others end, or:"
+    lower = "ower cluster.resources or cluster.gpus, or have the ResourceQuota raised."
     return Reason(
         code="QuotaExceeded",
         what=f"the quota {found['name']} does not allow it: requested {found['requested']}, "
         f"used {found['used']}, limited to {found['limited']}",
-        hint=f"{fits} Lower cluster.resources or cluster.gpus, or have the ResourceQuota "
-        f"{found['name']} raised.".strip(),
+        hint=f"L{lower}"
+        if quota_never_fits(found[0])
+        else f"It starts by itself when enough of others has ended; or l{lower}",
     )
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from ftctl.commands.asking import Yes
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
+from ftctl.commands.submit import Wait
 from ftctl.commands.target import Run
 from ftctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ftctl.contract.operational import ClusterConfig
+    from ftctl.contract.runfile import RunFile
+    from ftctl.contract.spec import Config
 
 # Sections that decide a run's result: `resume` would have to ignore them.
 _DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
 
 
-def resume(
+def resume(  # noqa: PLR0913  the options of a command are its interface
     run: Run,
     overrides: Overrides = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Go on on this machine with a run of a cluster.")
+    ] = False,
+    wait: Wait = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     config_dir: ConfigDir = None,
@@ -22,8 +37,9 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped.
 
-    It starts from the last checkpoint and ends in the same adapter. Overrides name the store only:
-    what decides a run's result is taken from the run itself.
+    It starts from the last checkpoint and ends in the same adapter. A run that was submitted goes
+    on in its cluster. Overrides name the store, and what pods get (cluster.*): what decides a
+    run's result is taken from the run itself.
 
     Example: ftctl resume support-bot-4f2a91c7d03e
     """
@@ -32,18 +48,47 @@ def resume(
     from ftctl.config.compose import compose
     from ftctl.contract.layout import RunLayout
     from ftctl.storage.open import open_store
+    from ftctl.storage.placement import clear_placement, read_placement
     from ftctl.storage.runs import located, read_run
     from ftctl.storage.tombstones import clear_tombstones
 
-    require_local()
     _refuse_other_inputs(overrides or [])
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     store = open_store(config.storage, default=config.paths.output_dir)
     run_id = run_in(store, run)
-    # The store may have moved, or be reached another way, since the run was made.
-    known = located(read_run(store, run_id), config.storage, store.url)
+    known = read_run(store, run_id)
+    placement = None if here else read_placement(store, run_id)
+    if placement:
+        from ftctl.commands.resubmit import resubmit
+
+        resubmit(
+            known,
+            store,
+            placement,
+            _profile(known, config, overrides or []),
+            wait=wait,
+            yes=yes,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    require_local()
     clear_tombstones(store, RunLayout(run_id))
-    finish(known, store, as_json=as_json, quiet=quiet)
+    clear_placement(store, run_id)
+    # The store may have moved, or be reached another way, since the run was made.
+    finish(located(known, config.storage, store.url), store, as_json=as_json, quiet=quiet)
+
+
+def _profile(run: RunFile, config: Config, overrides: Sequence[str]) -> ClusterConfig:
+    """The profile that the run had, or the one that is named now, with what is set besides."""
+    from ftctl.commands.resubmit import changed_profile
+
+    had = run.config.cluster
+    if any(override.startswith("cluster=") for override in overrides):
+        return config.cluster.model_copy(
+            update={"namespace": had.namespace, "context": had.context}
+        )
+    return changed_profile(had, [each for each in overrides if each.startswith("cluster.")])
 
 
 def _refuse_other_inputs(overrides: Sequence[str]) -> None:

@@ -12,9 +12,11 @@ import typer
 
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides
 from ftctl.commands.target import Run, configured_run
-from ftctl.errors import UsageError
+from ftctl.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
+    from ftctl.cluster.place import Place
+    from ftctl.contract.clusterview import ClusterView
     from ftctl.report.record import RunRecord
     from ftctl.storage.base import Store
 
@@ -41,54 +43,97 @@ def status(
             "--watch and --json contradict each other",
             hint="Ask for --json as often as you need it.",
         )
-    from ftctl.report.collect import collect_status
     from ftctl.report.progress import status_json, status_text
 
     store, run_id = configured_run(run, overrides, config_dir, config_name)
+    look = Look(store, run_id)
     if watch:
-        _watch(store, run_id)
+        _watch(look)
         return
-    record = collect_status(store, run_id)
-    typer.echo(json.dumps(status_json(record)) if as_json else status_text(record))
+    record, view = look()
+    text = json.dumps(status_json(record, view)) if as_json else status_text(record, view)
+    typer.echo(text)
 
 
-def _watch(store: Store, run_id: str) -> None:
+class Look:
+    """Looks at a run in its store, and in the cluster that it was submitted to."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run_id = store, run_id
+        self._place = self._open()
+
+    def __call__(self) -> tuple[RunRecord, ClusterView | None]:
+        """The run as it is now; without the cluster's view where that does not answer."""
+        from ftctl.cluster.place import look_and_keep
+        from ftctl.config.secret import redact
+        from ftctl.report.collect import collect_status
+
+        view = None
+        if self._place:
+            try:
+                view = look_and_keep(self._place, self._store, redact)
+            except ClusterError as error:
+                _warn(error)
+        # The store last: a stage that ended in between has written how.
+        return collect_status(self._store, self._run_id), view
+
+    def _open(self) -> Place | None:
+        from ftctl.storage.placement import read_placement
+
+        placement = read_placement(self._store, self._run_id)
+        if placement is None:
+            return None
+        from ftctl.cluster.place import open_place
+
+        try:
+            return open_place(placement, self._run_id)
+        except ClusterError as error:
+            _warn(error)
+            return None
+
+
+def _warn(error: ClusterError) -> None:
+    where = f"{error.where}: " if error.where else ""
+    typer.echo(f"warning: only the store is shown: {where}{error.what}", err=True)
+
+
+def _watch(look: Look) -> None:
     """A view that redraws itself on a terminal, a line a change elsewhere."""
     if sys.stdout.isatty():
-        _redraw(_looks(store, run_id))
+        _redraw(_looks(look))
     else:
-        _print_changes(_looks(store, run_id))
+        _print_changes(_looks(look))
 
 
-def _looks(store: Store, run_id: str) -> Iterator[RunRecord]:
+def _looks(look: Look) -> Iterator[tuple[RunRecord, ClusterView | None]]:
     """The run as it is now and every POLL_S seconds, until it has ended."""
-    from ftctl.report.collect import collect_status
+    from ftctl.report.place import joined_state
 
     while True:
-        record = collect_status(store, run_id)
-        yield record
-        if record.state not in ("pending", "running"):
+        record, view = look()
+        yield record, view
+        if joined_state(record, view) not in ("pending", "running"):
             return
         time.sleep(POLL_S)
 
 
-def _redraw(looks: Iterator[RunRecord]) -> None:
+def _redraw(looks: Iterator[tuple[RunRecord, ClusterView | None]]) -> None:
     from rich.live import Live
     from rich.text import Text
 
     from ftctl.report.progress import status_text
 
     with Live(auto_refresh=False) as live:
-        for record in looks:
-            live.update(Text(status_text(record)), refresh=True)
+        for record, view in looks:
+            live.update(Text(status_text(record, view)), refresh=True)
 
 
-def _print_changes(looks: Iterator[RunRecord]) -> None:
+def _print_changes(looks: Iterator[tuple[RunRecord, ClusterView | None]]) -> None:
     from ftctl.report.progress import status_line
 
     said = ""
-    for record in looks:
-        line = status_line(record)
+    for record, view in looks:
+        line = status_line(record, view)
         if line != said:
             typer.echo(line)
             said = line

@@ -58,7 +58,8 @@ class Manifest(Stored):
         description="every published file, keys below the run's prefix"
     )
     images: dict[str, str] = Field(
-        default_factory=dict, description="stage to image digest; empty outside a cluster"
+        default_factory=dict,
+        description="stage to image, by digest where known; empty outside a cluster",
     )
     versions: dict[str, str] = Field(default_factory=dict, description="stage.package to version")
     base_is_quantized: bool = False

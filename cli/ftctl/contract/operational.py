@@ -111,7 +111,7 @@ class ClusterConfig(Section):
         default_factory=dict, description="environment of the pods; never a secret"
     )
     hf_secret: str | None = Field(
-        None, description="Kubernetes Secret with the hub's token, at its key HF_TOKEN"
+        None, description="Kubernetes Secret with the hub's token, at its key HF_TOKEN; or NAME/KEY"
     )
     ca_bundle: str | None = Field(
         None, description="file with the certificates of every authority that pods are to trust"

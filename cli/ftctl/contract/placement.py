@@ -16,6 +16,9 @@ class Placement(Stored):
     context: str | None = Field(None, description="in the submitter's kubeconfig")
     server: str = Field(description="URL of the API server")
     namespace: str
+    needs: dict[str, str] = Field(
+        default_factory=dict, description="estimated memory by stage, for people"
+    )
 
 
 class FailureRecord(Stored):

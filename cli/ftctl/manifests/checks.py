@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from ftctl.contract.runfile import RunFile
+from collections.abc import Iterator
+
+from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
 S3 = "s3://"
 
 
-def refuse_unfit(run: RunFile, *, ca_pem: str | None) -> None:
+def refuse_unfit(config: Config) -> None:
     """
     Refuse what pods could not work with, and what is not there yet.
 
     Raises:
         ConfigError: names each problem.
     """
-    problems = [*_store(run), *_profile(run)]
-    wants_ca = run.config.storage.ca_bundle or run.config.cluster.ca_bundle
-    if wants_ca and not ca_pem:
-        problems.append(f"the certificates of {wants_ca} were not read")
+    problems = [*_store(config), *_profile(config)]
+    if len(problems) == 1:
+        raise problems[0]
     if problems:
-        raise ConfigError("\n".join(problems), where="cluster")
+        lines = "".join(f"\n  {problem.where}: {problem.what}" for problem in problems)
+        raise ConfigError(f"{len(problems)} settings do not fit a cluster{lines}")
 
 
-def _store(run: RunFile) -> list[str]:
-    url = run.config.storage.url or ""
-    if url.startswith(S3):
-        return []
-    return [
-        f"storage.url is {url or 'null'}, a folder of this machine, which pods cannot reach: "
-        "name a bucket, storage=s3 storage.url=s3://bucket/prefix"
-    ]
+def _store(config: Config) -> Iterator[ConfigError]:
+    url = config.storage.url
+    if not url or not url.startswith(S3):
+        yield ConfigError(
+            f"the store is {url or 'a folder'}, and pods cannot reach this machine",
+            where="storage.url",
+            hint="Name a bucket: storage=s3 storage.url=s3://bucket/prefix.",
+        )
 
 
-def _profile(run: RunFile) -> list[str]:
-    cluster = run.config.cluster
-    found = []
+def _profile(config: Config) -> Iterator[ConfigError]:
+    cluster = config.cluster
     if cluster.engine == "jobset":
-        found.append("cluster.engine=jobset is not available in this version: set job")
+        yield ConfigError("jobset is not available in this version", where="cluster.engine")
     for key, value in (("gpus", cluster.gpus), ("nodes", cluster.nodes)):
         if value > 1:
-            found.append(f"cluster.{key}={value} is not available in this version: set 1")
+            yield ConfigError(f"{value} is more than this version can use", where=f"cluster.{key}")
     if cluster.cache.kind != "none" and not cluster.cache.name:
         what = "claim" if cluster.cache.kind == "pvc" else "path on the node"
-        found.append(
-            f"cluster.cache.kind={cluster.cache.kind} needs cluster.cache.name, the {what}"
+        yield ConfigError(f"the {what} is not named", where="cluster.cache.name")
+    referred = (config.other.hf_token or "").startswith("secret:")
+    if config.other.hf_login and not cluster.hf_secret and not referred:
+        yield ConfigError(
+            "other.hf_login is true, but no Secret with a hub token is named",
+            where="cluster.hf_secret",
+            hint="`ftctl secrets set` makes one from the environment.",
         )
-    if run.config.other.hf_login and not cluster.hf_secret:
-        found.append("other.hf_login is true, but no Secret has a token: set cluster.hf_secret")
-    return found

@@ -34,7 +34,7 @@ def run_objects(
         ConfigError: the run cannot work in a cluster, or not yet.
         ManifestError: an object would be larger than Kubernetes takes.
     """
-    refuse_unfit(run, ca_pem=ca_pem)
+    refuse_unfit(run.config)
     config_map = _config_map(run, ca_pem)
     account = run.config.cluster.service_account
     names = Names(config_map["metadata"]["name"], account or run.run_id)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from ftctl.contract.clusterview import ClusterView
 from ftctl.contract.status import IndexRecord, Status
 from ftctl.report.figures import NOTHING, age, clock, duration, number
+from ftctl.report.place import joined_state, place_lines, place_words
 from ftctl.report.record import RunRecord
 from ftctl.report.table import align
 from ftctl.report.timeline import timeline
@@ -15,10 +17,15 @@ from ftctl.report.timeline import timeline
 LAST_EVENTS = 5
 
 
-def status_text(record: RunRecord) -> str:
-    """State, step, loss, speed, time left, heartbeat and the last events, a line each."""
+def status_text(record: RunRecord, view: ClusterView | None = None) -> str:
+    """
+    State, step, loss, speed, time left, heartbeat, cluster and the last events, a line each.
+
+    Args:
+        view: what the run's cluster says, for a run that is in one.
+    """
     status = record.status
-    pairs = [("run", record.run_id), ("state", _state(record))]
+    pairs = [("run", record.run_id), ("state", _state(record, view))]
     if status is None:
         pairs.append(("stage", "no stage has started yet"))
     else:
@@ -29,6 +36,7 @@ def status_text(record: RunRecord) -> str:
         if status.error:
             pairs.append(("error", status.error))
     lines = [f"{name:<11}{value}" for name, value in pairs]
+    lines += place_lines(view) if view else []
     lines += [f"problem    {problem}" for problem in record.problems]
     entries = timeline(record.events)[-LAST_EVENTS:]
     if entries:
@@ -37,12 +45,15 @@ def status_text(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def status_line(record: RunRecord) -> str:
+def status_line(record: RunRecord, view: ClusterView | None = None) -> str:
     """The same in one line that changes only when the run moves on."""
     status = record.status
+    state = joined_state(record, view)
+    if view and state in ("pending", "failed") and (words := place_words(view)):
+        return f"{state}: {words}"
     if status is None:
-        return f"{record.state}: no stage has started yet"
-    parts = [f"{_state(record)}: {status.stage}, {status.phase}"]
+        return f"{state}: no stage has started yet"
+    parts = [f"{_state(record, view)}: {status.stage}, {status.phase}"]
     if status.total_steps:
         parts.append(f"step {status.step} of {status.total_steps}")
     if status.loss is not None:
@@ -54,16 +65,17 @@ def status_line(record: RunRecord) -> str:
     return ", ".join(parts)
 
 
-def status_json(record: RunRecord) -> dict[str, Any]:
-    """The same as plain values: status.json, the state by the markers, and the last events."""
+def status_json(record: RunRecord, view: ClusterView | None = None) -> dict[str, Any]:
+    """The same as plain values: status.json, the state by all that is known, the last events."""
     status = record.status.model_dump(mode="json") if record.status else {"run_id": record.run_id}
     return {
         **status,
-        "state": record.state,
+        "state": joined_state(record, view),
         "heartbeat_age_s": record.heartbeat_age_s,
         "abandoned": record.abandoned,
         "events": [event.model_dump(mode="json") for event in record.events[-LAST_EVENTS:]],
         "problems": list(record.problems),
+        "cluster": view.model_dump(mode="json") if view else None,
     }
 
 
@@ -85,8 +97,11 @@ def listing_text(runs: Sequence[IndexRecord], at: datetime) -> str:
     return "\n".join(align(cells, left=5))
 
 
-def _state(record: RunRecord) -> str:
-    return "running, but nobody works on it" if record.abandoned else record.state
+def _state(record: RunRecord, view: ClusterView | None = None) -> str:
+    state = joined_state(record, view)
+    if record.abandoned and state == "running" and not (view and view.is_alive):
+        return "running, but nobody works on it"
+    return state
 
 
 def _progress(status: Status) -> list[tuple[str, str]]:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from ftctl.contract.identity import content_hash, deciding
 from ftctl.contract.names import run_id, run_name
+from ftctl.contract.operational import ClusterConfig
 from ftctl.contract.paths import expanded
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset, load_dataset
 from ftctl.data.digest import dataset_record
+from ftctl.data.objects import ObjectStore
 from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
-from ftctl.storage.base import Store
 from ftctl.storage.open import open_store
 
 
@@ -32,7 +33,7 @@ class Prepared:
 def prepare(
     config: Config,
     *,
-    store: Store,
+    store: ObjectStore,
     base_dir: Path,
     template_dirs: Sequence[Path],
     new: bool = False,
@@ -81,7 +82,7 @@ def _name(config: Config, model: ModelSource) -> str:
     return run_name(asked or Path(model.name.split("/")[-1]).stem)
 
 
-def _portable(config: Config, name: str, store: Store, base_dir: Path) -> Config:
+def _portable(config: Config, name: str, store: ObjectStore, base_dir: Path) -> Config:
     """What stays true in another folder or process: absolute paths, no reference to a secret."""
 
     def absolute(path: str | None, key: str) -> str | None:
@@ -103,9 +104,18 @@ def _portable(config: Config, name: str, store: Store, base_dir: Path) -> Config
                 }
             ),
             "other": config.other.model_copy(update={"hf_token": None}),
+            "cluster": _with_hub_secret(config),
             "storage": config.storage.model_copy(update={"url": store.url}),
         }
     )
+
+
+def _with_hub_secret(config: Config) -> ClusterConfig:
+    """A token that is given as a reference to a Kubernetes Secret is one of the profile's."""
+    scheme, _, name = (config.other.hf_token or "").partition(":")
+    if scheme != "secret" or config.cluster.hf_secret:
+        return config.cluster
+    return config.cluster.model_copy(update={"hf_secret": name})
 
 
 def require_hub_token(config: Config, token: str | None) -> None:

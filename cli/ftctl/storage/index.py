@@ -7,7 +7,8 @@ import logging
 from pydantic import ValidationError
 
 from ftctl.contract.layout import INDEX, RunLayout
-from ftctl.contract.status import IndexRecord
+from ftctl.contract.runfile import RunFile
+from ftctl.contract.status import IndexRecord, Stage, State, now
 from ftctl.storage.base import NotFoundError, ObjectInfo, Store
 from ftctl.storage.parallel import each
 
@@ -19,6 +20,15 @@ def write_index(store: Store, record: IndexRecord) -> None:
     created_ms = round(record.created.timestamp() * 1000)
     key = RunLayout(record.run_id).index(created_ms)
     store.write(key, record.model_dump_json().encode())
+
+
+def mark_run(store: Store, run: RunFile, state: State, stage: Stage | None = None) -> None:
+    """Set the state of a run's record where no stage can: it has not started, or was ended."""
+    if run.created is None:
+        return  # Made by a version that did not keep it; its stages have their own record.
+    present = _record(store, run)
+    update = {"state": state, "updated": now(), **({"stage": stage} if stage else {})}
+    write_index(store, present.model_copy(update=update))
 
 
 def list_runs(store: Store, limit: int | None = None) -> list[IndexRecord]:
@@ -36,3 +46,22 @@ def list_runs(store: Store, limit: int | None = None) -> list[IndexRecord]:
 
     records = each(read, store.list(INDEX, limit=limit))
     return [record for record in records if record]
+
+
+def _record(store: Store, run: RunFile) -> IndexRecord:
+    """The run's record, or the one that it begins with."""
+    assert run.created is not None
+    key = RunLayout(run.run_id).index(round(run.created.timestamp() * 1000))
+    try:
+        return IndexRecord.model_validate_json(store.read(key))
+    except (NotFoundError, ValidationError):
+        return IndexRecord(
+            run_id=run.run_id,
+            name=run.run_id.rpartition("-")[0],
+            created=run.created,
+            state="pending",
+            stage="train",
+            model=run.model.name,
+            method=run.config.training.method,
+            updated=run.created,
+        )

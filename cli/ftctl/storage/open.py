@@ -47,6 +47,25 @@ def open_store(config: StorageConfig, *, default: str | None = None) -> Store:
     )
 
 
+def s3_place(url: str) -> tuple[str, str]:
+    """
+    Bucket and prefix of an s3:// URL.
+
+    Raises:
+        ConfigError: it names no bucket, or holds a user or key.
+    """
+    bucket, _, prefix = url.partition("://")[2].partition("/")
+    if not bucket or "@" in bucket or ":" in bucket:
+        raise ConfigError(
+            "the URL names no bucket, or more than one"
+            if "@" not in bucket
+            else "the URL holds a user or key",
+            where=_KEY,
+            hint="Write s3://bucket/prefix; keys come from the environment or storage.profile.",
+        )
+    return bucket, prefix.strip("/")
+
+
 def _file_path(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path:
@@ -63,15 +82,7 @@ def _s3_store(url: str, config: StorageConfig) -> Store:
     from ftctl.storage.s3 import S3Store
     from ftctl.storage.s3_client import s3_client
 
-    bucket, _, prefix = url.partition("://")[2].partition("/")
-    if not bucket or "@" in bucket or ":" in bucket:
-        raise ConfigError(
-            "the URL names no bucket, or more than one"
-            if "@" not in bucket
-            else "the URL holds a user or key",
-            where=_KEY,
-            hint="Write s3://bucket/prefix; keys come from the environment or storage.profile.",
-        )
+    bucket, prefix = s3_place(url)
     client = s3_client(
         endpoint_url=config.endpoint_url,
         region=config.region,

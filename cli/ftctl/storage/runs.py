@@ -51,6 +51,23 @@ def located(run: RunFile, storage: StorageConfig, url: str) -> RunFile:
     return run.model_copy(update={"config": run.config.model_copy(update={"storage": place})})
 
 
+def adopted(store: Store, run: RunFile) -> RunFile:
+    """
+    The run with the time at which the store first saw it; one that it has not seen is put there.
+
+    For stages: unlike `register` it leaves what the store has, which may say more than a pod knows.
+
+    Raises:
+        StorageError: another run has the same 12 hex digits.
+    """
+    try:
+        known = read_run(store, run.run_id)
+    except NotFoundError:
+        return register(store, run)
+    _refuse_other(store, known, run)
+    return run.model_copy(update={"created": known.created or run.created})
+
+
 def register(store: Store, run: RunFile) -> RunFile:
     """
     Put a run into the store, or find it there; the time it was first seen is kept.
@@ -66,12 +83,16 @@ def register(store: Store, run: RunFile) -> RunFile:
         known = read_run(store, run.run_id)
     except NotFoundError:
         known = run.model_copy(update={"created": now()})
-    if known.content_hash != run.content_hash:
-        raise StorageError(
-            f"another run of this id has hash {known.content_hash}, this one {run.content_hash}",
-            where=f"{store.url}/{key}",
-            hint="Give this one another name: name=...",
-        )
+    _refuse_other(store, known, run)
     registered = run.model_copy(update={"created": known.created or now()})
     store.write(key, to_yaml(registered).encode())
     return registered
+
+
+def _refuse_other(store: Store, known: RunFile, run: RunFile) -> None:
+    if known.content_hash != run.content_hash:
+        raise StorageError(
+            f"another run of this id has hash {known.content_hash}, this one {run.content_hash}",
+            where=f"{store.url}/{RunLayout(run.run_id).config}",
+            hint="Give this one another name: name=...",
+        )

@@ -232,7 +232,10 @@ def test_a_tool_that_fails_says_its_last_words(tmp_path: Path) -> None:
         convert(Tools(script, script), tmp_path, tmp_path / "out", "tiny", threading.Event())
 
 
-def test_llama_cpps_tools_are_taken_only_when_both_are_there(tmp_path: Path) -> None:
+def test_llama_cpps_tools_are_taken_only_when_both_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FTCTL_LLAMA_CPP_DIR", raising=False)
     paths = PathsConfig(llama_cpp_dir=str(tmp_path), quantized_path="bin/llama-quantize")
     converter, quantizer = tmp_path / "convert_hf_to_gguf.py", tmp_path / "bin" / "llama-quantize"
     converter.touch()
@@ -241,3 +244,15 @@ def test_llama_cpps_tools_are_taken_only_when_both_are_there(tmp_path: Path) -> 
     quantizer.parent.mkdir()
     quantizer.touch()
     assert find_tools(paths) == Tools(converter, quantizer)
+
+
+def test_an_image_names_llama_cpps_folder_where_the_runs_own_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = PathsConfig(llama_cpp_dir="/laptop/llama.cpp", quantized_path="bin/llama-quantize")
+    tools = Tools(tmp_path / "convert_hf_to_gguf.py", tmp_path / "build" / "bin" / "llama-quantize")
+    tools.quantizer.parent.mkdir(parents=True)
+    tools.converter.touch()
+    tools.quantizer.touch()
+    monkeypatch.setenv("FTCTL_LLAMA_CPP_DIR", str(tmp_path))
+    assert find_tools(paths) == tools

@@ -120,6 +120,7 @@ def test_json_has_the_status_the_liveness_and_the_last_events() -> None:
             }
         ],
         "problems": [],
+        "cluster": None,
     }
 
 

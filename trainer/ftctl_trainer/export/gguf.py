@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,21 @@ class Inputs:
 
 
 def find_tools(paths: PathsConfig) -> Tools | None:
-    """llama.cpp's converter and quantizer, where paths.* lead to both."""
-    folder = Path(paths.llama_cpp_dir).expanduser()
-    tools = Tools(folder / "convert_hf_to_gguf.py", folder / paths.quantized_path)
-    return tools if tools.converter.is_file() and tools.quantizer.is_file() else None
+    """
+    llama.cpp's converter and quantizer, where paths.* lead to both.
+
+    FTCTL_LLAMA_CPP_DIR names a second place, where the convert image has them built: paths.* are
+    those of the machine that the run was made on.
+    """
+    places = [(Path(paths.llama_cpp_dir).expanduser(), paths.quantized_path)]
+    if image := os.environ.get("FTCTL_LLAMA_CPP_DIR"):
+        places.append((Path(image), PathsConfig().quantized_path))
+    for folder, quantizer in places:
+        tools = Tools(folder / "convert_hf_to_gguf.py", folder / quantizer)
+        # os.path: a folder of another machine may be one that we must not look into here.
+        if os.path.isfile(tools.converter) and os.path.isfile(tools.quantizer):
+            return tools
+    return None
 
 
 def export(

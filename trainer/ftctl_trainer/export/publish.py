@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from ftctl.contract.checksum import file_sha256
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.lineage import BaseModelRecord, FileRecord, Manifest, Marker
+from ftctl.contract.pods import IMAGE_VARIABLES
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import now
 from ftctl.storage.base import Store
@@ -117,6 +119,7 @@ class Publisher:
                 *(file.model_copy(update={"name": f"gguf/{file.name}"}) for file in files),
                 *self._documents(),
             ],
+            images=_images(),
             versions={f"convert.{name}": _version(name) for name in _PACKAGES},
             base_is_quantized=run.model.kind == "gguf",
         )
@@ -141,6 +144,12 @@ class Publisher:
                 name = key.removeprefix(self.layout.root)
                 found.append(FileRecord(name=name, size=len(body), sha256=digest))
         return found
+
+
+def _images() -> dict[str, str]:
+    """The images that the pods were started from, as their manifests name them."""
+    found = {stage: os.environ.get(name) for stage, name in IMAGE_VARIABLES.items()}
+    return {stage: image for stage, image in found.items() if image}
 
 
 def _version(package: str) -> str:

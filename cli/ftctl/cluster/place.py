@@ -1,0 +1,80 @@
+"""A run's place in a cluster: where it was submitted, opened to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ftctl.cluster.client import Cluster
+from ftctl.cluster.judge import judge
+from ftctl.cluster.kinds import JOB, Object
+from ftctl.cluster.observe import observe
+from ftctl.cluster.open import open_cluster
+from ftctl.cluster.records import keep_failures
+from ftctl.contract.clusterview import ClusterView
+from ftctl.contract.labels import run_selector
+from ftctl.contract.placement import Placement
+from ftctl.storage.base import NotFoundError, Store
+from ftctl.storage.index import mark_run
+from ftctl.storage.runs import read_run
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run in a namespace of a cluster."""
+
+    cluster: Cluster
+    namespace: str
+    run_id: str
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """The estimate of each stage's memory, for the message of an out-of-memory kill."""
+
+    @property
+    def placement(self) -> Placement:
+        """What the store keeps of it."""
+        return Placement(
+            context=self.cluster.context,
+            server=self.cluster.server,
+            namespace=self.namespace,
+            needs=dict(self.needs),
+        )
+
+    def jobs(self) -> list[Object]:
+        """The run's Jobs."""
+        return list(self.cluster.list(JOB, self.namespace, labels=run_selector(self.run_id)))
+
+    def __str__(self) -> str:
+        return f"{self.cluster.context or self.cluster.server}/{self.namespace}"
+
+
+def open_place(placement: Placement, run_id: str) -> Place:
+    """
+    Open the cluster that a run was submitted to.
+
+    Raises:
+        UnreachableError: this machine knows no way to it.
+    """
+    cluster = open_cluster(placement.context, server=placement.server)
+    return Place(cluster, placement.namespace, run_id, placement.needs)
+
+
+def look_and_keep(place: Place, store: Store, redact: Callable[[str], str]) -> ClusterView:
+    """
+    The run as its cluster shows it; what the cluster will forget is written to the store.
+
+    Args:
+        redact: hides what has the form of a secret.
+    Raises:
+        ClusterError: the cluster cannot be asked.
+        StorageError: the store cannot be written.
+    """
+    observed = observe(place.cluster, place.namespace, place.run_id, place.needs)
+    view = judge(place.namespace, observed)
+    new = keep_failures(store, place.cluster, place.run_id, observed, redact)
+    if new and view.failed:
+        # Its pods are gone: nobody else can say so to those who list runs.
+        try:
+            mark_run(store, read_run(store, place.run_id), "failed", view.failed.stage)
+        except NotFoundError:
+            return view
+    return view

@@ -1,0 +1,75 @@
+"""`ftctl diff`: what a run would change in its cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides
+
+if TYPE_CHECKING:
+    from ftctl.contract.runfile import RunFile
+
+
+def diff(
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = None,
+) -> None:
+    """Show what a run would change in its cluster.
+
+    + is created, ~ changed, = there as rendered, - there and not rendered. Nothing is written.
+
+    Example: ftctl diff experiment=smoke cluster=cpu storage.url=s3://bucket/prefix
+    """
+    from ftctl.commands.rendering import render_run
+    from ftctl.config.compose import compose
+    from ftctl.manifests.difference import differences
+
+    config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
+    rendering = render_run(config, config_dir=config_dir)
+    run = rendering.prepared.run
+    found = differences(rendering.objects, _live(run))
+    state = _state(run)
+    if as_json:
+        answer = {
+            "run_id": run.run_id,
+            "state": state,
+            "objects": [asdict(each) for each in found],
+        }
+        typer.echo(json.dumps(answer))
+        return
+    where = run.config.storage.url
+    typer.echo(f"{run.run_id}: {state or 'not yet'} in {where}")
+    typer.echo("\n".join(map(str, found)))
+
+
+def _live(run: RunFile) -> list[dict[str, Any]]:
+    """Everything that the run has in its namespace."""
+    from ftctl.cluster.delete import KINDS
+    from ftctl.cluster.open import open_cluster
+    from ftctl.contract.labels import run_selector
+
+    cluster = open_cluster(run.config.cluster.context)
+    namespace, selector = run.config.cluster.namespace, run_selector(run.run_id)
+    return [
+        {"apiVersion": f"{kind.group}/{kind.version}".lstrip("/"), "kind": kind.name, **body}
+        for kind in KINDS
+        for body in cluster.list(kind, namespace, labels=selector)
+    ]
+
+
+def _state(run: RunFile) -> str | None:
+    """The run's state in its store, or None where the store has not seen it."""
+    from ftctl.contract.layout import RunLayout
+    from ftctl.report.collect import collect_status
+    from ftctl.storage.open import open_store
+
+    store = open_store(run.config.storage)
+    if store.stat(RunLayout(run.run_id).config) is None:
+        return None
+    return collect_status(store, run.run_id).state

@@ -1,0 +1,126 @@
+"""The part of `ftctl resume` that brings a run back into its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ftctl.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from ftctl.contract.operational import ClusterConfig
+    from ftctl.contract.placement import Placement
+    from ftctl.contract.runfile import RunFile
+    from ftctl.storage.base import Store
+
+
+def resubmit(
+    run: RunFile,
+    store: Store,
+    placement: Placement,
+    profile: ClusterConfig,
+    *,
+    wait: bool,
+    yes: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """
+    Create again what a run lacks in its cluster: the Jobs that failed, or were deleted.
+
+    Args:
+        profile: what the pods get now; its namespace is the run's.
+    Raises:
+        ClusterError: the cluster refuses it, or cannot be reached.
+        UsageError: nobody can answer the question.
+    """
+    from ftctl.cluster.apply import preflight
+    from ftctl.cluster.launch import launch
+    from ftctl.cluster.place import look_and_keep, open_place
+    from ftctl.commands.asking import confirm
+    from ftctl.commands.plan import make_plan
+    from ftctl.commands.rendering import objects_of
+    from ftctl.commands.submit import answer, end
+    from ftctl.config.secret import redact
+    from ftctl.contract.layout import RunLayout
+    from ftctl.local.pipeline import is_published
+    from ftctl.storage.runs import register
+    from ftctl.storage.tombstones import clear_tombstones
+
+    place = open_place(placement, run.run_id)
+    if is_published(store, run.run_id):
+        typer.echo(f"{run.run_id} is published already", err=True)
+        end(store, place, wait=False, as_json=as_json, quiet=quiet)
+        return
+    run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
+    objects = objects_of(run)
+    view = look_and_keep(place, store, redact)
+    if view.is_alive and not view.failed:
+        clear_tombstones(store, RunLayout(run.run_id))
+        typer.echo(f"{run.run_id} is running already", err=True)
+        end(store, place, wait=wait, as_json=as_json, quiet=quiet)
+        return
+    plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
+    if not (as_json or quiet):
+        typer.echo(plan.text(), err=True)
+    confirm(f"Resume {run.run_id}?", yes=yes)
+    clear_tombstones(store, RunLayout(run.run_id))
+    launch(place, store, register(store, run), objects)
+    if wait:
+        end(store, place, wait=True, as_json=as_json, quiet=quiet)
+    else:
+        answer(plan, "resumed", as_json=as_json)
+
+
+def changed_profile(profile: ClusterConfig, overrides: Sequence[str]) -> ClusterConfig:
+    """
+    A profile with `cluster.KEY=VALUE` laid over it.
+
+    Raises:
+        ConfigError: a key or value that the profile does not take.
+        UsageError: the namespace or context: a run stays in its place.
+    """
+    from pydantic import ValidationError
+
+    from ftctl.contract.operational import ClusterConfig
+
+    values: dict[str, Any] = profile.model_dump(mode="json")
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key in ("cluster.namespace", "cluster.context"):
+            raise UsageError(
+                "a run stays in its namespace",
+                where=f"override {override}",
+                hint="Cancel it, then submit the same inputs there.",
+            )
+        _set(values, key.split(".")[1:], _value(text), override)
+    try:
+        return ClusterConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(["cluster", *map(str, first["loc"])])
+        raise ConfigError(first["msg"], where=place, hint=_explain(place)) from error
+
+
+def _set(values: dict[str, Any], path: Sequence[str], value: Any, override: str) -> None:
+    for name in path[:-1]:
+        if not isinstance(values.get(name), dict):
+            raise ConfigError(f"there is no key {name}", where=f"override {override}")
+        values = values[name]
+    values[path[-1]] = value
+
+
+def _value(text: str) -> Any:
+    """As YAML reads it, which is what Hydra's grammar gives for these."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _explain(key: str) -> str:
+    return f"`ftctl config explain {key}` says what it takes."

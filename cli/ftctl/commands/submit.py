@@ -1,0 +1,245 @@
+"""`ftctl submit`: the whole pipeline in a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftctl.commands.asking import Yes, confirm
+from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
+
+if TYPE_CHECKING:
+    from ftctl.cluster.place import Place
+    from ftctl.commands.plan import Plan
+    from ftctl.commands.rendering import Rendering
+    from ftctl.contract.clusterview import ClusterView
+    from ftctl.contract.spec import Config
+    from ftctl.estimate.facts import Estimate
+    from ftctl.runs.prepare import Prepared
+    from ftctl.storage.base import Store
+
+Objects = list[dict[str, Any]]
+
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", "-w", help="Show the run until it ends, and exit with its exit code."),
+]
+
+
+def submit(  # noqa: PLR0913  the options of a command are its interface
+    overrides: Overrides = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make another run of the same inputs.")
+    ] = False,
+    wait: Wait = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, create nothing.")
+    ] = False,
+    unchecked: Annotated[
+        bool,
+        typer.Option("--unchecked", help="Create it though the cluster would not start it now."),
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    config_dir: ConfigDir = None,
+    config_name: ConfigName = None,
+) -> None:
+    """Fine-tune, export and verify in a Kubernetes cluster.
+
+    The same inputs again are the same run: it is neither repeated nor started twice. After an
+    out-of-memory kill, submit it with more memory: it goes on from its checkpoint.
+
+    Example: ftctl submit experiment=quickstart storage=s3 cluster.namespace=ml
+    """
+    from ftctl.cluster.launch import launch
+    from ftctl.commands.estimate import estimated
+    from ftctl.commands.plan import needs_of
+    from ftctl.commands.rendering import render_run
+    from ftctl.config.compose import compose
+    from ftctl.storage.open import open_store
+    from ftctl.storage.runs import register
+
+    config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
+    store = open_store(config.storage, default=config.paths.output_dir)
+    rendering = render_run(config, config_dir=config_dir, new=new, store=store)
+    run, objects = rendering.prepared.run, rendering.objects
+    place = _place(config, run.run_id)
+    if _is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
+        end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
+        return
+    estimate = estimated(config, config_dir=config_dir, dataset=rendering.prepared.dataset)
+    plan = _plan(rendering, place, estimate, unchecked=unchecked)
+    if not (as_json or quiet):
+        typer.echo(plan.text(), err=True)
+    if dry_run:
+        answer(plan, "planned", as_json=as_json)
+        return
+    confirm(f"Submit {run.run_id}?", yes=yes)
+    _push(store, rendering.prepared, quiet=quiet)
+    launch(replace(place, needs=needs_of(estimate)), store, register(store, run), objects)
+    if not wait:
+        answer(plan, "submitted", as_json=as_json)
+        return
+    end(store, place, wait=True, as_json=as_json, quiet=quiet)
+
+
+def _place(config: Config, run_id: str) -> Place:
+    from ftctl.cluster.open import open_cluster
+    from ftctl.cluster.place import Place
+
+    return Place(open_cluster(config.cluster.context), config.cluster.namespace, run_id)
+
+
+def _is_under_way(
+    store: Store, place: Place, objects: Objects, *, as_json: bool, dry_run: bool
+) -> bool:
+    """
+    Whether the run is published, or going on; then this is said.
+
+    Raises:
+        RunFailedError: it failed, or was cancelled, and nothing about it is other now.
+        ClusterError: it goes on somewhere else.
+    """
+    from ftctl.cluster.place import look_and_keep
+    from ftctl.commands.run import refuse_ended
+    from ftctl.config.secret import redact
+    from ftctl.local.pipeline import is_published
+
+    run_id = place.run_id
+    if is_published(store, run_id):
+        _say_known(store, run_id, "published already", as_json=as_json)
+        return True
+    refuse_ended(store, run_id)
+    _refuse_elsewhere(store, place)
+    view = look_and_keep(place, store, redact) if not dry_run else _look(place)
+    if not view.stages:
+        return False
+    if view.failed:
+        _refuse_same(view, run_id, objects)
+        return False
+    if view.is_alive:
+        other = _other_settings(view, objects)
+        _say_known(store, run_id, f"running already{other}", as_json=as_json)
+        return True
+    return False
+
+
+def _look(place: Place) -> ClusterView:
+    from ftctl.cluster.observe import look
+
+    return look(place.cluster, place.namespace, place.run_id)
+
+
+def _refuse_elsewhere(store: Store, place: Place) -> None:
+    """Refuse a run that goes on in another namespace or cluster. Raises ClusterError."""
+    from ftctl.cluster.place import open_place
+    from ftctl.errors import ClusterError
+    from ftctl.storage.placement import read_placement
+
+    known = read_placement(store, place.run_id)
+    here = place.placement
+    if known is None or (known.server, known.namespace) == (here.server, here.namespace):
+        return
+    there = open_place(known, place.run_id)
+    if _look(there).is_alive:
+        raise ClusterError(
+            f"the run goes on in {there}",
+            where=place.run_id,
+            hint=f"`ftctl cancel {place.run_id}` stops it there; `ftctl resume` starts it again.",
+        )
+
+
+def _refuse_same(view: ClusterView, run_id: str, objects: Objects) -> None:
+    """What failed would fail again, unless its Job is another now. Raises the run's failure."""
+    from ftctl.commands.attach import failure_of
+
+    failed = view.failed
+    assert failed is not None
+    if failed.job in {body["metadata"]["name"] for body in objects}:
+        raise failure_of(failed, run_id)
+
+
+def _other_settings(view: ClusterView, objects: Objects) -> str:
+    names = {body["metadata"]["name"] for body in objects}
+    if all(stage.job in names for stage in view.stages):
+        return ""
+    return ", with other settings than these; cancel it first to change them"
+
+
+def _say_known(store: Store, run_id: str, what: str, *, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(f"{run_id} is {what}, in {store.url}", err=True)
+
+
+def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: bool) -> Plan:
+    """
+    What is about to happen.
+
+    Raises:
+        ConfigError: the GPU has no room for the run.
+        ClusterError: the cluster would not take it.
+    """
+    from ftctl.cluster.apply import preflight
+    from ftctl.commands.plan import make_plan
+    from ftctl.estimate.fits import check_fits, check_host
+
+    run, objects = rendering.prepared.run, rendering.objects
+    if unchecked:
+        return make_plan(run, place, objects, estimate, ["nothing was checked in the cluster"])
+    check_fits(estimate, estimate.gpu_memory)
+    notes = [*preflight(place.cluster, objects), *check_host(estimate, run.config)]
+    return make_plan(run, place, objects, estimate, notes)
+
+
+def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
+    from ftctl.commands.progress import bytes_bar
+    from ftctl.data.digest import push_dataset
+    from ftctl.storage.models import has_model, model_bytes, push_model
+
+    push_dataset(store, prepared.dataset)
+    model = prepared.run.model
+    if quiet or has_model(store, model):
+        push_model(store, model)
+        return
+    with bytes_bar(f"uploading {model.name}", model_bytes(model)) as progress:
+        push_model(store, model, progress)
+
+
+def answer(plan: Plan, state: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**plan.values(), "state": state}, ensure_ascii=False))
+        return
+    typer.echo(plan.run_id)
+    if state == "submitted":
+        typer.echo("\n".join(next_commands(plan.run_id)), err=True)
+
+
+def next_commands(run_id: str) -> Sequence[str]:
+    """What somebody may want to do with a run that goes on."""
+    return (
+        f"follow it    ftctl logs -f {run_id}",
+        f"look at it   ftctl status {run_id}",
+        f"stop it      ftctl cancel {run_id}",
+    )
+
+
+def end(store: Store, place: Place, *, wait: bool, as_json: bool, quiet: bool) -> None:
+    """Wait for the run where that was asked for, and print its outcome; else only its id."""
+    from ftctl.commands.attach import attach
+    from ftctl.commands.run import print_outcome
+    from ftctl.local.pipeline import is_published
+
+    if wait and not is_published(store, place.run_id):
+        attach(store, place, quiet=quiet)
+    if is_published(store, place.run_id):
+        print_outcome(store, place.run_id, None, as_json=as_json)
+    elif as_json:
+        typer.echo(json.dumps({"run_id": place.run_id, "place": str(place), "state": "running"}))
+    else:
+        typer.echo(place.run_id)
+        typer.echo("\n".join(next_commands(place.run_id)), err=True)
