@@ -76,6 +76,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.estimate:estimate",
         "Say what a run would take: memory, steps, time, price, disk.",
     ),
+    "doctor": (
+        "ftctl.commands.doctor:doctor",
+        "Check that cluster and store are ready for a run.",
+    ),
     "secrets": (
         "ftctl.commands.secrets:app",
         "Create and check the Secrets that a run's pods refer to.",

@@ -253,8 +253,17 @@ class TestQuestions:
         assert (done.exit_code, keys(store)) == (2, before)
         assert done.stdout.splitlines()[0].split() == ["where", "what", "of", "files", "size"]
         assert done.stderr == (
-            "error: there is no terminal to ask on\nSay --yes to go on without a question.\n"
+            "error: Remove all of this? Nobody can answer: this is no terminal\n"
+            "Say --yes to go on without the question, or --dry-run to see the plan.\n"
         )
+
+    def test_a_dry_run_only_shows_the_plan(self, store: Store, run: Run, tmp_path: Path) -> None:
+        publish(store, tmp_path / "made", GGUF)
+        before = keys(store)
+        done = run("--store", "--older-than", "0", "--dry-run", "--json")
+        told = json.loads(done.stdout)["store"]
+        assert (done.exit_code, keys(store)) == (0, before)
+        assert [(item["kind"], item["files"]) for item in told] == [("checkpoints", 4)]
 
     @pytest.mark.parametrize("age", ["week", "-1d", "1.5h", ""])
     def test_an_age_that_is_none_is_refused(self, run: Run, age: str) -> None:

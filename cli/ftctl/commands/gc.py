@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ftctl.commands.asking import Yes, confirm
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName
 from ftctl.errors import UsageError
 
@@ -31,7 +32,7 @@ What = Annotated[
 ]
 
 
-def gc(
+def gc(  # noqa: PLR0913  the options of a command are its interface
     what: What = None,
     in_store: Annotated[
         bool,
@@ -50,7 +51,10 @@ def gc(
             "--older-than", metavar="AGE", help="Only what ended that long ago: 30min, 12h, 7d."
         ),
     ] = "1d",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be removed.")
+    ] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     config_dir: ConfigDir = None,
     config_name: ConfigName = None,
@@ -62,7 +66,6 @@ def gc(
 
     Example: ftctl gc --store --older-than 7d
     """
-    from ftctl.commands.confirm import confirm
     from ftctl.commands.target import run_in
     from ftctl.config.compose import compose
     from ftctl.contract.status import now
@@ -82,9 +85,8 @@ def gc(
     left = _in_store(store, ids, before, unreferenced=unreferenced) if in_store else []
     if not as_json:
         typer.echo(_plan(ended, left), err=not (ended or left))
-    if ended or left:
-        if not confirm("Remove all of this?", yes=yes):
-            raise typer.Exit(0)
+    if (ended or left) and not dry_run:
+        confirm("Remove all of this?", yes=yes)
         _remove(cluster, config.cluster.namespace, store, ended, left)
     if as_json:
         typer.echo(json.dumps(_told(ended, left)))

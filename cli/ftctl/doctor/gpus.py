@@ -50,9 +50,7 @@ def check(ctx: Context) -> list[Finding]:
 def _capacity(ctx: Context, nodes: Sequence[Object]) -> list[Finding]:
     cluster = ctx.config.cluster
     counts = [int(node["status"]["allocatable"].get(cluster.gpu_resource, 0)) for node in nodes]
-    enough = [
-        node for node, count in zip(nodes, counts, strict=True) if count >= cluster.gpus
-    ]
+    enough = [node for node, count in zip(nodes, counts, strict=True) if count >= cluster.gpus]
     if len(enough) < cluster.nodes:
         return [
             fail(
@@ -115,7 +113,7 @@ def _accepts(toleration: Object, taint: Object) -> bool:
     if toleration.get("operator", "Equal") == "Exists":
         return toleration.get("key") in (None, "", taint["key"])
     same_value = toleration.get("value", "") == taint.get("value", "")
-    return toleration.get("key") == taint["key"] and same_value
+    return bool(toleration.get("key") == taint["key"] and same_value)
 
 
 def _taints(nodes: Sequence[Object]) -> list[str]:
