@@ -26,15 +26,22 @@ class S3Server:
     """A running server; its keys are ACCESS_KEY and SECRET_KEY."""
 
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[S3Server]:
-    """Run SeaweedFS with its data in `folder`, on ports that nobody uses."""
+def running_server(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
+    """
+    Run SeaweedFS with its data in `folder`, on ports that nobody uses.
+
+    Args:
+        host: address that it is reached at. With another than the default it listens on all.
+    """
+    bind = host if host == "127.0.0.1" else "0.0.0.0"
     ports = free_ports(2 * len(_SERVICES))
     options = [f"-{name}.port={ports.pop()}" for name in _SERVICES]
     options += [f"-{name}.port.grpc={ports.pop()}" for name in _SERVICES]
@@ -45,8 +52,8 @@ def running_server(folder: Path) -> Iterator[S3Server]:
                 _weed(),
                 "mini",
                 f"-dir={folder}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
+                f"-ip={host}",
+                f"-ip.bind={bind}",
                 *options,
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
@@ -68,7 +75,7 @@ def running_server(folder: Path) -> Iterator[S3Server]:
         )
     try:
         _wait_ready(process, port, folder / "server.log")
-        yield S3Server(port)
+        yield S3Server(port, host)
     finally:
         process.kill()
         process.wait()

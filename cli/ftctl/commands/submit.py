@@ -187,11 +187,13 @@ def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: 
     from ftctl.cluster.apply import preflight
     from ftctl.commands.plan import make_plan
     from ftctl.estimate.fits import check_fits, check_host
+    from ftctl.runs.endpoints import refuse_loopback
 
     run, objects = rendering.prepared.run, rendering.objects
     if unchecked:
         return make_plan(run, place, objects, estimate, ["nothing was checked in the cluster"])
     check_fits(estimate, estimate.gpu_memory)
+    refuse_loopback(run.config)
     notes = [*preflight(place.cluster, objects), *check_host(estimate, run.config)]
     return make_plan(run, place, objects, estimate, notes)
 

@@ -1,0 +1,130 @@
+"""
+A real cluster, named by KUBECONFIG: a namespace a test, an S3 server that its pods reach.
+
+FTCTL_E2E_IMAGE_TRAIN and FTCTL_E2E_IMAGE_CONVERT name the images, which the nodes must have or be
+able to pull.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ftctl.cluster import kinds
+from ftctl.cluster.client import Cluster
+from ftctl.cluster.open import open_cluster
+from tests.e2e.cluster.laptop import SECRET, Laptop, dump
+from tests.integration.s3_server import (
+    ACCESS_KEY,
+    BUCKET,
+    SECRET_KEY,
+    S3Server,
+    running_server,
+)
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure, so that the namespace is shown before it goes."""
+    report = yield
+    if call.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster that KUBECONFIG names; without one, these tests are skipped."""
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG names no cluster")
+    return open_cluster()
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """The images by stage."""
+    named = {
+        stage: os.environ.get(f"FTCTL_E2E_IMAGE_{stage.upper()}", "")
+        for stage in ("train", "convert")
+    }
+    if not all(named.values()):
+        pytest.skip("FTCTL_E2E_IMAGE_TRAIN and FTCTL_E2E_IMAGE_CONVERT name no images")
+    return named
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server at the address by which nodes and pods reach this machine (3 s, once)."""
+    with running_server(tmp_path_factory.mktemp("s3"), _address_towards(cluster)) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own that enforces restricted Pod Security, with the S3 keys."""
+    name = f"ftctl-e2e-{secrets.token_hex(4)}"
+    enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.create(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforced}}
+    )
+    create_keys(cluster, name, SECRET_KEY)
+    yield name
+    if request.node.stash.get(_FAILED, False):
+        dump(cluster, name)
+    cluster.delete(kinds.NAMESPACE, name)
+
+
+@pytest.fixture
+def laptop(
+    namespace: str,
+    s3: S3Server,
+    images: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Laptop:
+    """A user's machine: `ftctl`, a kubeconfig, the S3 keys, and nothing else of AWS."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return Laptop(
+        folder=tmp_path,
+        namespace=namespace,
+        store_url=f"s3://{BUCKET}/{namespace}",
+        endpoint_url=s3.endpoint_url,
+        images=images,
+    )
+
+
+def create_keys(cluster: Cluster, namespace: str, secret_key: str) -> None:
+    """The Secret with the store's keys, replaced if it is there."""
+    cluster.delete(kinds.SECRET, SECRET, namespace)
+    cluster.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret_key},
+        }
+    )
+
+
+def _address_towards(cluster: Cluster) -> str:
+    """This machine's address on the way to the API server; nothing is sent."""
+    url = urlsplit(cluster.server)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((url.hostname, url.port or 443))
+        return str(probe.getsockname()[0])
