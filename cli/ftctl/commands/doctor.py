@@ -13,6 +13,7 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides
 from ftctl.errors import ClusterError
 
 if TYPE_CHECKING:
+    from ftctl.cluster.client import Cluster
     from ftctl.doctor.finding import Finding
 
 _INDENT = " " * 6
@@ -39,14 +40,12 @@ def doctor(
 
     Example: ftctl doctor cluster=h100 storage=s3 storage.url=s3://ml/runs
     """
-    from ftctl.cluster.open import open_cluster
     from ftctl.config.compose import compose
     from ftctl.doctor.finding import Context
     from ftctl.doctor.run import findings
 
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
-    cluster = open_cluster(config.cluster.context)
-    ctx = Context(config, cluster, os.environ, timeout_s=float(timeout))
+    ctx = Context(config, _connection(config.cluster.context), os.environ, timeout_s=float(timeout))
     found = []
     for finding in findings(ctx, with_pod=not no_pod):
         found.append(finding)
@@ -62,6 +61,16 @@ def doctor(
             f"{', '.join(dict.fromkeys(finding.check for finding in failed))}",
             where=config.cluster.namespace,
         )
+
+
+def _connection(context: str | None) -> Cluster | ClusterError:
+    """The cluster, or why there is none, which is a finding and ends nothing."""
+    from ftctl.cluster.open import open_cluster
+
+    try:
+        return open_cluster(context)
+    except ClusterError as error:
+        return error
 
 
 def _line(finding: Finding) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ftctl.cluster.client import Cluster
 from ftctl.contract.spec import Config
+from ftctl.errors import ClusterError
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -28,15 +29,22 @@ class Context:
     What checks may ask.
 
     Attributes:
-        cluster: opened, perhaps not reachable.
+        connection: the cluster, perhaps not reachable; or why none could be opened.
         environment: of this process; its values are never shown.
         timeout_s: for a pod that is tried, its images included.
     """
 
     config: Config
-    cluster: Cluster
+    connection: Cluster | ClusterError
     environment: Mapping[str, str]
     timeout_s: float = 300.0
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster. Raises ClusterError where there is none."""
+        if isinstance(self.connection, ClusterError):
+            raise self.connection
+        return self.connection
 
     @property
     def namespace(self) -> str:

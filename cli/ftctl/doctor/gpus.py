@@ -37,13 +37,13 @@ def check(ctx: Context) -> list[Finding]:
         return [
             fail(
                 CHECK,
-                f"all {len(selected)} nodes that fit have taints that pods do not accept: "
+                "every node that fits has a taint that pods do not accept: "
                 f"{', '.join(_taints(selected))}",
                 "Accept them in cluster.tolerations, or have them removed.",
             )
         ]
     if not cluster.gpus:
-        return [ok(CHECK, f"the profile asks for no GPU; {len(usable)} nodes take its pods")]
+        return [ok(CHECK, f"the profile asks for no GPU; nodes that take its pods: {len(usable)}")]
     return _capacity(ctx, usable)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from ftctl.cluster.apply import apply, preflight
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.delete import delete_run
-from ftctl.cluster.failures import ForbiddenError, RefusedError
+from ftctl.cluster.failures import ForbiddenError, UnreachableError
 from ftctl.cluster.kinds import EVENT, POD, Object
 from ftctl.cluster.observed import Observed, containers
 from ftctl.cluster.pending import pending_reason
 from ftctl.contract.clusterview import Reason
 from ftctl.doctor.finding import Context, Finding, fail, ok, warn
 from ftctl.doctor.trial import trial_objects, trial_run
-from ftctl.errors import ConfigError, StorageError
+from ftctl.errors import ClusterError, ConfigError, StorageError
 
 IMAGES, STORE = "images", "storage in the cluster"
 _POLL_S = 1.0
@@ -31,13 +31,15 @@ def check(ctx: Context) -> list[Finding]:
     run = trial_run(ctx.config)
     objects, pod = trial_objects(run, Path.cwd())
     try:
-        preflight(ctx.cluster, objects)
-        apply(ctx.cluster, objects)
+        notes = [warn(STORE, note) for note in preflight(ctx.cluster, objects)]
+        apply(ctx.cluster, [item for item in objects if item["kind"] != "Job"])
         ctx.cluster.create(pod)
-        return _judged(*_ended(ctx, pod))
+        return [*notes, *_judged(*_ended(ctx, pod))]
     except ForbiddenError as error:
         return [warn(STORE, f"no pod could be tried: {error.what}", error.hint)]
-    except RefusedError as error:
+    except UnreachableError:
+        raise
+    except ClusterError as error:
         return [fail(STORE, f"the cluster would not take a run: {error.what}", error.hint)]
     finally:
         _remove(ctx, run.run_id)

@@ -42,7 +42,7 @@ def trial_run(config: Config) -> RunFile:
 
 def trial_objects(run: RunFile, base_dir: Path) -> tuple[list[Object], Object]:
     """
-    What a run's pods need in the cluster, in the order to create it; then the pod.
+    All objects of the run, in the order to create them; then the pod, which stands for its Jobs.
 
     The pod is the convert stage's: its environment, Secrets, certificates, network policy and
     security; the train stage's image runs beside. It asks for little, and for no GPU.
@@ -65,8 +65,4 @@ def trial_objects(run: RunFile, base_dir: Path) -> tuple[list[Object], Object]:
         "namespace": convert["metadata"]["namespace"],
         "labels": pod["metadata"]["labels"],
     }
-    return [item for item in objects if item["kind"] != "Job"], {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        **pod,
-    }
+    return objects, {"apiVersion": "v1", "kind": "Pod", **pod}
