@@ -21,11 +21,11 @@ def job_states(cluster: Cluster, namespace: str) -> dict[str, tuple[Stage, State
     jobs: dict[str, list[Object]] = defaultdict(list)
     for job in cluster.list(JOB, namespace, labels=all_selector()):
         jobs[labels(job)[RUN]].append(job)
-    return {run_id: _standing(found) for run_id, found in jobs.items()}
+    return {run_id: standing(found) for run_id, found in jobs.items()}
 
 
-def _standing(jobs: list[Object]) -> tuple[Stage, State]:
-    """The first stage that failed, or that is not done."""
+def standing(jobs: list[Object]) -> tuple[Stage, State]:
+    """The first stage of a run that failed, or that is not done, by its Jobs."""
     states = {stage: _state(job) for stage in ("train", "convert") if (job := _of(jobs, stage))}
     order: tuple[Stage, ...] = ("train", "convert")
     for wanted in ("failed", "running", "pending"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.commands.plan import Plan
     from ftctl.commands.rendering import Rendering
-    from ftctl.contract.clusterview import ClusterView
     from ftctl.contract.spec import Config
     from ftctl.estimate.facts import Estimate
     from ftctl.runs.prepare import Prepared
     from ftctl.storage.base import Store
-
-Objects = list[dict[str, Any]]
 
 Wait = Annotated[
     bool,
@@ -60,6 +57,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     from ftctl.commands.estimate import estimated
     from ftctl.commands.plan import needs_of
     from ftctl.commands.rendering import render_run
+    from ftctl.commands.standing import is_under_way
     from ftctl.config.compose import compose
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
@@ -69,7 +67,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     rendering = render_run(config, config_dir=config_dir, new=new, store=store)
     run, objects = rendering.prepared.run, rendering.objects
     place = _place(config, run.run_id)
-    if _is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
+    if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
     estimate = estimated(config, config_dir=config_dir, dataset=rendering.prepared.dataset)
@@ -93,87 +91,6 @@ def _place(config: Config, run_id: str) -> Place:
     from ftctl.cluster.place import Place
 
     return Place(open_cluster(config.cluster.context), config.cluster.namespace, run_id)
-
-
-def _is_under_way(
-    store: Store, place: Place, objects: Objects, *, as_json: bool, dry_run: bool
-) -> bool:
-    """
-    Whether the run is published, or going on; then this is said.
-
-    Raises:
-        RunFailedError: it failed, or was cancelled, and nothing about it is other now.
-        ClusterError: it goes on somewhere else.
-    """
-    from ftctl.cluster.place import look_and_keep
-    from ftctl.commands.run import refuse_ended
-    from ftctl.config.secret import redact
-    from ftctl.local.pipeline import is_published
-
-    run_id = place.run_id
-    if is_published(store, run_id):
-        _say_known(store, run_id, "published already", as_json=as_json)
-        return True
-    refuse_ended(store, run_id)
-    _refuse_elsewhere(store, place)
-    view = look_and_keep(place, store, redact) if not dry_run else _look(place)
-    if not view.stages:
-        return False
-    if view.failed:
-        _refuse_same(view, run_id, objects)
-        return False
-    if view.is_alive:
-        other = _other_settings(view, objects)
-        _say_known(store, run_id, f"running already{other}", as_json=as_json)
-        return True
-    return False
-
-
-def _look(place: Place) -> ClusterView:
-    from ftctl.cluster.observe import look
-
-    return look(place.cluster, place.namespace, place.run_id)
-
-
-def _refuse_elsewhere(store: Store, place: Place) -> None:
-    """Refuse a run that goes on in another namespace or cluster. Raises ClusterError."""
-    from ftctl.cluster.place import open_place
-    from ftctl.errors import ClusterError
-    from ftctl.storage.placement import read_placement
-
-    known = read_placement(store, place.run_id)
-    here = place.placement
-    if known is None or (known.server, known.namespace) == (here.server, here.namespace):
-        return
-    there = open_place(known, place.run_id)
-    if _look(there).is_alive:
-        raise ClusterError(
-            f"the run goes on in {there}",
-            where=place.run_id,
-            hint=f"`ftctl cancel {place.run_id}` stops it there; `ftctl resume` starts it again.",
-        )
-
-
-def _refuse_same(view: ClusterView, run_id: str, objects: Objects) -> None:
-    """What failed would fail again, unless its Job is another now. Raises the run's failure."""
-    from ftctl.commands.attach import failure_of
-
-    failed = view.failed
-    assert failed is not None
-    if failed.job in {body["metadata"]["name"] for body in objects}:
-        raise failure_of(failed, run_id)
-
-
-def _other_settings(view: ClusterView, objects: Objects) -> str:
-    names = {body["metadata"]["name"] for body in objects}
-    if all(stage.job in names for stage in view.stages):
-        return ""
-    return ", with other settings than these; cancel it first to change them"
-
-
-def _say_known(store: Store, run_id: str, what: str, *, as_json: bool) -> None:
-    if not as_json:
-        typer.echo(f"{run_id} is {what}, in {store.url}", err=True)
 
 
 def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: bool) -> Plan:

@@ -20,11 +20,12 @@ from ftctl.errors import ClusterError
 from ftctl.storage.base import Store
 from ftctl.storage.open import open_store
 
+PROJECT = Path(__file__).parents[3]
 Seen = TypeVar("Seen")
 
 SECRET = "s3-keys"
 # Small enough for a node of two cores that does other things too.
-RESOURCES = {"train": ("1", "3Gi"), "convert": ("500m", "3Gi")}
+RESOURCES = {"train": ("300m", "3Gi"), "convert": ("200m", "3Gi")}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Laptop:
-    """A working folder, and the settings of a store and a namespace."""
+    """A folder for files of its own, and the settings of a store and a namespace."""
 
     folder: Path
     namespace: str
@@ -81,7 +82,7 @@ class Laptop:
         """Run `ftctl` to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "ftctl.app", *arguments],
-            cwd=self.folder,
+            cwd=PROJECT,  # for data/quickstart
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
