@@ -176,6 +176,7 @@ def test_explain_tells_a_section_its_choices_and_keys() -> None:
         "  tracking.backend  where metrics go besides the store\n"
         "  tracking.project  project, or experiment, that runs appear in\n"
         "  tracking.url      tracking server; null is the backend's own\n"
+        "  tracking.secret   Kubernetes Secret with the tracker's keys, as environment variables\n"
         "  tracking.tags     labels of the run there\n"
     )
 

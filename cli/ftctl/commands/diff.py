@@ -50,17 +50,11 @@ def diff(
 
 def _live(run: RunFile) -> list[dict[str, Any]]:
     """Everything that the run has in its namespace."""
-    from ftctl.cluster.delete import KINDS
     from ftctl.cluster.open import open_cluster
-    from ftctl.contract.labels import run_selector
+    from ftctl.cluster.present import present_objects
 
-    cluster = open_cluster(run.config.cluster.context)
-    namespace, selector = run.config.cluster.namespace, run_selector(run.run_id)
-    return [
-        {"apiVersion": f"{kind.group}/{kind.version}".lstrip("/"), "kind": kind.name, **body}
-        for kind in KINDS
-        for body in cluster.list(kind, namespace, labels=selector)
-    ]
+    profile = run.config.cluster
+    return present_objects(open_cluster(profile.context), profile.namespace, run.run_id)
 
 
 def _state(run: RunFile) -> str | None:
