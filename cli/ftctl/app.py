@@ -68,9 +68,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.download:download",
         "Fetch what a run has published, each file checked.",
     ),
+    "gc": (
+        "ftctl.commands.gc:gc",
+        "Remove what finished and cancelled runs left behind.",
+    ),
     "estimate": (
         "ftctl.commands.estimate:estimate",
         "Say what a run would take: memory, steps, time, price, disk.",
+    ),
+    "doctor": (
+        "ftctl.commands.doctor:doctor",
+        "Check that cluster and store are ready for a run.",
+    ),
+    "secrets": (
+        "ftctl.commands.secrets:app",
+        "Create and check the Secrets that a run's pods refer to.",
     ),
     "config": (
         "ftctl.commands.config:app",

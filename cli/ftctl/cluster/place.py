@@ -14,6 +14,7 @@ from ftctl.cluster.records import keep_failures
 from ftctl.contract.clusterview import ClusterView
 from ftctl.contract.labels import run_selector
 from ftctl.contract.placement import Placement
+from ftctl.contract.status import Stage
 from ftctl.storage.base import NotFoundError, Store
 from ftctl.storage.index import mark_run
 from ftctl.storage.runs import read_run
@@ -70,11 +71,16 @@ def look_and_keep(place: Place, store: Store, redact: Callable[[str], str]) -> C
     """
     observed = observe(place.cluster, place.namespace, place.run_id, place.needs)
     view = judge(place.namespace, observed)
-    new = keep_failures(store, place.cluster, place.run_id, observed, redact)
-    if new and view.failed:
-        # Its pods are gone: nobody else can say so to those who list runs.
-        try:
-            mark_run(store, read_run(store, place.run_id), "failed", view.failed.stage)
-        except NotFoundError:
-            return view
+    keep_failures(store, place.cluster, place.run_id, observed, redact)
+    if view.failed:
+        _mark_failed(store, place.run_id, view.failed.stage)
     return view
+
+
+def _mark_failed(store: Store, run_id: str, stage: Stage) -> None:
+    """Its pods are gone, and were perhaps killed: nobody else can say so to those who list runs."""
+    try:
+        run = read_run(store, run_id)
+    except NotFoundError:
+        return
+    mark_run(store, run, "failed", stage, unless=("failed", "cancelled", "succeeded"))

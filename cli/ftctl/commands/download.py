@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides
+from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
 from ftctl.commands.target import Run, configured_run
 from ftctl.errors import UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ftctl.runs.download import Fetched
 
 
-def download(
+def download(  # noqa: PLR0913  the options of a command are its interface
     run: Run,
     overrides: Overrides = None,
     output: Annotated[
@@ -37,6 +37,7 @@ def download(
         typer.Option("--partial", help="Take what is complete of a run that is not published."),
     ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
     config_dir: ConfigDir = None,
     config_name: ConfigName = None,
 ) -> None:
@@ -62,14 +63,15 @@ def download(
     files = (published_files if published else partial_files)(store, run_id, asked)
     folder = output or Path(run_id)
     total = sum(file.size for file in files)
-    with bytes_bar(run_id, total) as progress:
+    with bytes_bar(run_id, total, quiet=quiet) as progress:
         fetched = fetch(store, files, folder, progress=progress)
     if as_json:
         typer.echo(json.dumps(_summary(run_id, folder, fetched, published=published)))
         return
     for item in fetched:
         typer.echo(str(item.path))
-    typer.echo(_told(fetched, published=published), err=True)
+    if not quiet:
+        typer.echo(_told(fetched, published=published), err=True)
 
 
 def _told(fetched: list[Fetched], *, published: bool) -> str:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def bytes_bar(what: str, total: int) -> Iterator[Progress | None]:
+def bytes_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Progress | None]:
     """
     Show how many of `total` bytes have moved; yields what to call with each count, or None.
 
-    Nothing is shown where stderr is no terminal.
+    Nothing is shown where stderr is no terminal, or `quiet` asks for it.
     """
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

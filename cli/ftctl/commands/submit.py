@@ -66,7 +66,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     store = open_store(config.storage, default=config.paths.output_dir)
     rendering = render_run(config, config_dir=config_dir, new=new, store=store)
     run, objects = rendering.prepared.run, rendering.objects
-    place = _place(config, run.run_id)
+    place = _place(config, store, run.run_id)
     if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
@@ -79,18 +79,21 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
         return
     confirm(f"Submit {run.run_id}?", yes=yes)
     _push(store, rendering.prepared, quiet=quiet)
-    launch(replace(place, needs=needs_of(estimate)), store, register(store, run), objects)
+    place = replace(place, needs=needs_of(estimate))
+    launch(place, store, register(store, run), objects)
     if not wait:
         answer(plan, "submitted", as_json=as_json)
         return
     end(store, place, wait=True, as_json=as_json, quiet=quiet)
 
 
-def _place(config: Config, run_id: str) -> Place:
+def _place(config: Config, store: Store, run_id: str) -> Place:
     from ftctl.cluster.open import open_cluster
     from ftctl.cluster.place import Place
+    from ftctl.storage.placement import read_placement
 
-    return Place(open_cluster(config.cluster.context), config.cluster.namespace, run_id)
+    cluster, known = open_cluster(config.cluster.context), read_placement(store, run_id)
+    return Place(cluster, config.cluster.namespace, run_id, known.needs if known else {})
 
 
 def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: bool) -> Plan:

@@ -36,6 +36,22 @@ class ObjectInfo:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """
+    What a write that was broken off has left. No listing shows it, and yet it takes room.
+
+    Attributes:
+        key: what was to be written; of a folder's, the folder's key alone is known.
+        name: tells it from others of the same key.
+    """
+
+    key: str
+    name: str
+    size: int
+    started: datetime
+
+
 class Store(Protocol):
     """
     Objects by key, written whole or not at all.
@@ -83,3 +99,9 @@ class Store(Protocol):
             NotFoundError: there is no such object.
             StorageError: the content does not have `sha256`, where given.
         """
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Yield what writes that were broken off, or are still going on, have in the store."""
+
+    def discard(self, unfinished: Unfinished) -> None:
+        """Remove what such a write has left; one that is gone is no error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ftctl.errors import StorageError
 from ftctl.storage.base import DamagedError, Progress
 
 COPY_BYTES = 4 * 2**20
+# Names of the hidden files that `scratch_file` makes.
+SCRATCH = re.compile(r"\.[0-9a-f]{32}\.tmp")
 # A folder can vanish between its creation and the file's: a delete elsewhere emptied it.
 _CREATE_ATTEMPTS = 5
 

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from ftctl.storage.base import ConflictError, NotFoundError, ObjectInfo, Progress
+from ftctl.storage.base import ConflictError, NotFoundError, ObjectInfo, Progress, Unfinished
 from ftctl.storage.files import (
+    SCRATCH,
     copy_hashed,
     folder_to_disk,
     mismatch,
@@ -107,6 +108,21 @@ class FolderStore:
                 raise mismatch(found, sha256, self._where(key))
             file.flush()
             os.replace(file.name, path)
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        with os_errors(self.url):
+            for path in sorted(self._root.rglob(".*")):
+                if SCRATCH.fullmatch(path.name):
+                    stat = path.stat()
+                    started = datetime.fromtimestamp(stat.st_mtime, UTC)
+                    folder = path.parent.relative_to(self._root).as_posix()
+                    yield Unfinished(f"{folder}/", path.name, stat.st_size, started)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        path = self._root / unfinished.key / unfinished.name
+        with os_errors(self.url):
+            path.unlink(missing_ok=True)
+            self._remove_empty(path.parent)
 
     def _commit(
         self, scratch: Path, key: str, *, if_absent: bool = False, if_match: str | None = None

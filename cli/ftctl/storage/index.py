@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
@@ -22,11 +23,25 @@ def write_index(store: Store, record: IndexRecord) -> None:
     store.write(key, record.model_dump_json().encode())
 
 
-def mark_run(store: Store, run: RunFile, state: State, stage: Stage | None = None) -> None:
-    """Set the state of a run's record where no stage can: it has not started, or was ended."""
+def mark_run(
+    store: Store,
+    run: RunFile,
+    state: State,
+    stage: Stage | None = None,
+    *,
+    unless: Sequence[State] = (),
+) -> None:
+    """
+    Set the state of a run's record where no stage can: it has not started, or was ended.
+
+    Args:
+        unless: states that say more, and are left.
+    """
     if run.created is None:
         return  # Made by a version that did not keep it; its stages have their own record.
     present = _record(store, run)
+    if present.state in unless:
+        return
     update = {"state": state, "updated": now(), **({"stage": stage} if stage else {})}
     write_index(store, present.model_copy(update=update))
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from ftctl.errors import ConfigError
-from ftctl.storage.base import NotFoundError, ObjectInfo, Progress
+from ftctl.storage.base import NotFoundError, ObjectInfo, Progress, Unfinished
 from ftctl.storage.files import os_errors
 from ftctl.storage.keys import check_key
 from ftctl.storage.s3_client import unbroken
 from ftctl.storage.s3_download import download_file
 from ftctl.storage.s3_errors import error_code, s3_errors
 from ftctl.storage.s3_parts import THREADS, S3Object, sha256_base64
+from ftctl.storage.s3_unfinished import discard_upload, unfinished_uploads
 from ftctl.storage.s3_upload import upload_file
 
 if TYPE_CHECKING:
@@ -125,6 +126,14 @@ class S3Store:
                 if error_code(error) == "404":
                     self._need_bucket()
                 raise
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        with self._errors(""):
+            yield from unfinished_uploads(self._client, self._bucket, self._prefix)
+
+    def discard(self, unfinished: Unfinished) -> None:
+        with self._errors(unfinished.key):
+            discard_upload(self._object(unfinished.key), unfinished.name)
 
     def _get(self, key: str, **options: Any) -> tuple[bytes, str]:
         with self._errors(key):

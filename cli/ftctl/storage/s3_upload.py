@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STALE = ("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall")
 _STARTS = 3
 # Servers that cannot list unfinished uploads, or credentials that may not: begin a new one.
-_NO_LIST = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
+NO_LIST = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
 
 
 def upload_file(
@@ -152,7 +152,7 @@ class _Upload:
         try:
             uploads = [upload for page in pages for upload in page.get("Uploads", [])]
         except ClientError as error:
-            if error_code(error) in _NO_LIST:
+            if error_code(error) in NO_LIST:
                 return None
             raise
         ours = [upload for upload in uploads if upload["Key"] == self._target.key]

@@ -110,16 +110,17 @@ def laptop(
 
 
 def create_keys(cluster: Cluster, namespace: str, secret_key: str) -> None:
-    """The Secret with the store's keys, replaced if it is there."""
-    cluster.delete(kinds.SECRET, SECRET, namespace)
-    cluster.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": SECRET, "namespace": namespace},
-            "stringData": {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret_key},
-        }
-    )
+    """The Secret with the store's keys, or other keys in the one that is there."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": namespace},
+        "stringData": {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": secret_key},
+    }
+    if cluster.find(kinds.SECRET, SECRET, namespace):
+        cluster.patch(body)
+    else:
+        cluster.create(body)
 
 
 def _address_towards(cluster: Cluster) -> str:

@@ -25,7 +25,7 @@ Seen = TypeVar("Seen")
 
 SECRET = "s3-keys"
 # Small enough for a node of two cores that does other things too.
-RESOURCES = {"train": ("300m", "3Gi"), "convert": ("200m", "3Gi")}
+RESOURCES = {"train": ("300m", "4Gi"), "convert": ("200m", "4Gi")}
 
 
 @dataclass(frozen=True)

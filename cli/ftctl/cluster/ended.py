@@ -1,0 +1,78 @@
+"""Runs that have objects in a cluster, and nothing more to do there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ftctl.cluster.client import Cluster
+from ftctl.cluster.delete import KINDS
+from ftctl.cluster.kinds import Object
+from ftctl.cluster.observed import condition, labels
+from ftctl.contract.labels import RUN, all_selector
+from ftctl.errors import ClusterError
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run whose Jobs have ended, or are gone; `objects` as `Job x`."""
+
+    run_id: str
+    objects: tuple[str, ...]
+
+
+def ended_runs(cluster: Cluster, namespace: str, *, before: datetime) -> list[EndedRun]:
+    """
+    The runs of a namespace that ended before a time, with all they have there.
+
+    A run that a Job of is still pending, suspended or running is not among them, nor one whose
+    objects were made just now: its Jobs may be on their way.
+    """
+    found: dict[str, list[Object]] = {}
+    for kind in KINDS:
+        for item in cluster.list(kind, namespace, labels=all_selector()):
+            found.setdefault(labels(item)[RUN], []).append({"kind": kind.name, **item})
+    return [
+        EndedRun(run_id, tuple(f"{item['kind']} {item['metadata']['name']}" for item in items))
+        for run_id, items in sorted(found.items())
+        if (end := _end(items)) is not None and end < before
+    ]
+
+
+def ended_run(cluster: Cluster, namespace: str, run_id: str) -> EndedRun | None:
+    """
+    One run's objects, or None where it has none.
+
+    Raises:
+        ClusterError: one of its Jobs has not ended.
+    """
+    items = [
+        {"kind": kind.name, **item}
+        for kind in KINDS
+        for item in cluster.list(kind, namespace, labels=f"{RUN}={run_id}")
+    ]
+    if not items:
+        return None
+    if _end(items) is None:
+        raise ClusterError(
+            "the run has not ended in the cluster",
+            where=f"{namespace}/{run_id}",
+            hint=f"Stop it first: `ftctl cancel {run_id}`.",
+        )
+    names = tuple(f"{item['kind']} {item['metadata']['name']}" for item in items)
+    return EndedRun(run_id, names)
+
+
+def _end(items: Iterable[Object]) -> datetime | None:
+    """When the last of a run's Jobs ended, or its last object was made; None before that."""
+    times = []
+    for item in items:
+        if item["kind"] != "Job":
+            times.append(item["metadata"]["creationTimestamp"])
+            continue
+        ended = condition(item, "Complete") or condition(item, "Failed")
+        if ended is None:
+            return None
+        times.append(ended["lastTransitionTime"])
+    return max(map(datetime.fromisoformat, times), default=None)

@@ -1,0 +1,34 @@
+"""The base model can be had with the token at hand."""
+
+from __future__ import annotations
+
+from ftctl.doctor.finding import Context, Finding, fail, ok, warn
+from ftctl.errors import ConfigError, StorageError
+from ftctl.runs.model import locate_model
+from ftctl.storage.hub import hub_file
+
+CHECK = "model"
+
+
+def check(ctx: Context) -> list[Finding]:
+    """Ask the hub for the model's config.json, as a pod will for all of it."""
+    model, cluster = ctx.config.model, ctx.config.cluster
+    try:
+        path = locate_model(model.model_name)
+        if path is not None:
+            return [ok(CHECK, f"{model.model_name} is on this machine; submit uploads it once")]
+        hub_file(model.model_name, model.revision, "config.json")
+    except ConfigError as error:
+        return [fail(CHECK, f"{model.model_name}: {error.what}", error.hint)]
+    except StorageError as error:
+        return [warn(CHECK, f"{model.model_name}: {error.what}, from here", error.hint)]
+    if ctx.environment.get("HF_TOKEN") and not cluster.hf_secret:
+        return [
+            warn(
+                CHECK,
+                f"{model.model_name} can be read with the token of this environment, and "
+                "cluster.hf_secret is null: pods have none",
+                "If the model is gated or private: cluster.hf_secret=NAME, `ftctl secrets set`.",
+            )
+        ]
+    return [ok(CHECK, f"{model.model_name} can be read")]
