@@ -27,7 +27,7 @@ from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
 from ftctl_trainer.model.source import model_folder
-from ftctl_trainer.reference import choose_sequences, write_reference
+from ftctl_trainer.reference import SAMPLE_TOKENS, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
 from ftctl_trainer.stop import end_if_stopped
 
@@ -221,6 +221,7 @@ def _publish_reference(
         choose_sequences(source, verify.tokens),
         [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
         top=verify.top,
+        sample_tokens=min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens),
         on_row=partial(end_if_stopped, ctx.stop),
     )
     _publish(ctx, target, ctx.layout.reference)
