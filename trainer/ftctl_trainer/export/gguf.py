@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gguf
 
+from ftctl.contract.exportable import llama_cpp_tools
 from ftctl.contract.spec import PathsConfig
 from ftctl_trainer.export import llama_family
 from ftctl_trainer.export.isolated import isolated
@@ -41,9 +42,8 @@ class Inputs:
 
 def find_tools(paths: PathsConfig) -> Tools | None:
     """llama.cpp's converter and quantizer, where paths.* lead to both."""
-    folder = Path(paths.llama_cpp_dir).expanduser()
-    tools = Tools(folder / "convert_hf_to_gguf.py", folder / paths.quantized_path)
-    return tools if tools.converter.is_file() and tools.quantizer.is_file() else None
+    found = llama_cpp_tools(paths)
+    return Tools(*found) if found else None
 
 
 def export(

@@ -1,0 +1,93 @@
+"""
+A GGUF file's metadata, without its tensors and its lists.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+
+from ftctl.errors import ConfigError
+
+MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+# enum gguf_metadata_value_type.
+_SCALARS = dict(enumerate(("<B", "<b", "<H", "<h", "<I", "<i", "<f", "<?")))
+_SCALARS |= {10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+
+Scalar = str | int | float | bool
+
+
+def read_metadata(path: Path) -> dict[str, Scalar]:
+    """
+    Return all values but lists, by key.
+
+    Raises:
+        ConfigError: the file does not begin as GGUF, or its metadata are cut.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+        if start != MAGIC:
+            seen = f"it begins with {start!r}, not {MAGIC!r}" if start else "it is empty"
+            raise _refused(path, f"is no GGUF file: {seen}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                return _Cursor(data).metadata()
+            except (struct.error, ValueError, KeyError, OverflowError) as error:
+                raise _refused(path, "its GGUF metadata cannot be read") from error
+
+
+class _Cursor:
+    """Reads on from where it is."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._at = data, len(MAGIC)
+
+    def metadata(self) -> dict[str, Scalar]:
+        """Read the header and every pair."""
+        version, _tensors, count = self._numbers("<IQQ")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version}")
+        found: dict[str, Scalar] = {}
+        for _ in range(count):
+            key, (kind,) = self._string(), self._numbers("<I")
+            if kind == _ARRAY:
+                self._skip_list()
+            else:
+                found[key] = self._string() if kind == _STRING else self._numbers(_SCALARS[kind])[0]
+        return found
+
+    def _numbers(self, layout: str) -> tuple[int, ...]:
+        found = struct.unpack_from(layout, self._data, self._at)
+        self._at += struct.calcsize(layout)
+        return found
+
+    def _string(self) -> str:
+        (length,) = self._numbers("<Q")
+        self._at += length
+        if self._at > len(self._data):
+            raise ValueError("cut within a text")
+        return self._data[self._at - length : self._at].decode("utf-8", errors="replace")
+
+    def _skip_list(self) -> None:
+        kind, count = self._numbers("<IQ")
+        if kind in _SCALARS:
+            self._at += struct.calcsize(_SCALARS[kind]) * count
+            return
+        for _ in range(count):
+            if kind == _STRING:
+                self._at += 8 + struct.unpack_from("<Q", self._data, self._at)[0]
+            else:
+                self._skip_list()
+
+
+def _refused(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        what,
+        where=str(path),
+        hint="Copy or download the model again; this file is cut or damaged.",
+    )
