@@ -83,7 +83,9 @@ def test_a_gguf_file_of_another_architecture_is_refused(tmp_path: Path) -> None:
 
 def test_a_type_that_only_llama_quantize_makes_is_refused(tools: dict[str, str]) -> None:
     of_hub = ModelSource(name="org/m", kind="hub", revision="0" * 40)
-    with pytest.raises(ConfigError, match=r"model\.qtype: quantization type iq3_m needs .*\n.*q8_0"):
+    with pytest.raises(
+        ConfigError, match=r"model\.qtype: quantization type iq3_m needs .*\n.*q8_0"
+    ):
         check_export(configured("iq3_m"), of_hub)
     check_export(configured("iq3_m", tools), of_hub)
 

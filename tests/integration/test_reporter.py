@@ -53,6 +53,20 @@ def test_a_run_is_listed_while_it_runs_and_under_the_same_key_when_it_ended(
     assert (status.state, status.error, status.holder) == ("failed", "the disk is full", "you")
 
 
+def test_a_run_is_listed_with_its_last_training_loss_after_every_stage(store: FolderStore) -> None:
+    with StoreReporter(store, RUN, "train") as reporter:
+        assert list_runs(store)[0].loss is None
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5))
+        reporter.metrics(Metrics(step=10, epoch=1, loss=0.25))
+        reporter.metrics(Metrics(step=10, epoch=1, eval_loss=0.5))
+        reporter.finish("running", "train done")
+    with StoreReporter(store, RUN, "convert") as reporter:
+        during = list_runs(store)[0].loss
+        reporter.finish("succeeded", "convert done")
+    [ended] = list_runs(store)
+    assert (during, ended.loss, ended.stage) == (0.25, 0.25, "convert")
+
+
 def test_the_index_key_is_of_the_time_that_the_store_first_saw_the_run(store: FolderStore) -> None:
     created = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     run = RUN.model_copy(update={"created": created})

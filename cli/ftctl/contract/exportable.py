@@ -9,10 +9,20 @@ from ftctl.contract.spec import PathsConfig
 # Of config.json's `architectures`, and of a GGUF's `general.architecture`.
 BUILT_IN_ARCHITECTURES = frozenset({"LlamaForCausalLM", "MistralForCausalLM"})
 BUILT_IN_GGUF_ARCHITECTURES = frozenset({"llama"})
-BUILT_IN_TYPES = frozenset(
-    "f32 f16 bf16 q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m "
-    "q6_k iq4_nl iq4_xs".split()
+_FLOATS = ("f32", "f16", "bf16")
+_BLOCKS = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "iq4_xs")
+_SUPER_BLOCKS = (
+    "q2_k",
+    "q3_k_s",
+    "q3_k_m",
+    "q3_k_l",
+    "q4_k_s",
+    "q4_k_m",
+    "q5_k_s",
+    "q5_k_m",
+    "q6_k",
 )
+BUILT_IN_TYPES = frozenset((*_FLOATS, *_BLOCKS, *_SUPER_BLOCKS))
 WITH_LLAMA_CPP = (
     "Set paths.llama_cpp_dir to llama.cpp's sources, with llama-quantize built in "
     "paths.quantized_path below it."

@@ -51,7 +51,7 @@ def _scored(logprobs: np.ndarray, best: int = 0) -> Scored:
     [
         pytest.param(None, ["q4_1"], ["bot-Q4_1.gguf"], id="by-the-run"),
         pytest.param("x.gguf", ["q4_1"], ["x.gguf"], id="outfile"),
-        pytest.param("../m/x", ["q4_1"], ["x.gguf"], id="folder-and-suffix"),
+        pytest.param("x", ["q4_1"], ["x.gguf"], id="without-suffix"),
         pytest.param("x.gguf", ["f16", "q8_0"], ["x-F16.gguf", "x-Q8_0.gguf"], id="several"),
     ],
 )

@@ -94,7 +94,7 @@ def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
         yield tensor.name
 
 
-class _Reader(gguf.GGUFReader):
+class _Reader(gguf.GGUFReader):  # type: ignore[misc]
     """
     Reads headers four times as fast.
 
@@ -103,7 +103,7 @@ class _Reader(gguf.GGUFReader):
     """
 
     @property
-    def data(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def data(self) -> NDArray[np.uint8]:
         """The whole file, still only mapped into memory."""
         return self._data
 

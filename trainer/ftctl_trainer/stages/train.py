@@ -20,6 +20,7 @@ from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
@@ -103,6 +104,9 @@ def _tune(
     _train(ctx, tuned, tokenizer, rows, precision)
     if evaluation.after is None:
         _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows)
+    ctx.reporter.flush()
+    if worse := what_training_did(ctx.store, ctx.layout):
+        _log.warning("%s. %s", worse, DIVERGED_HINT)
 
     ctx.reporter.phase("saving adapter")
     base = ctx.run.model
