@@ -102,6 +102,12 @@ def test_an_object_in_place_of_a_folder_and_the_reverse(tmp_path: Path) -> None:
     assert not list((tmp_path / "store").rglob(".*.tmp"))
 
 
+def test_the_etag_of_a_small_object_is_of_its_content(tmp_path: Path) -> None:
+    """A clock that stands still, and a file number that is used again, must not hide a change."""
+    store = FolderStore(tmp_path)
+    assert store.write("a", b"1") == store.write("b", b"1") != store.write("a", b"2")
+
+
 def test_a_store_that_was_never_written_is_empty(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "none")
 

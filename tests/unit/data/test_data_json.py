@@ -180,6 +180,12 @@ def test_a_row_of_100_mb_in_one_line_is_skipped_without_being_kept() -> None:
     assert peak_bytes < 4 * ROW_LIMIT_BYTES
 
 
+def test_a_place_in_the_file_counts_a_row_that_was_skipped() -> None:
+    long = b'{"a": "' + b"x" * (ROW_LIMIT_BYTES + 10) + b'"}\n'
+    file = read_bytes(long + b'{"a": "\xff"}\n', "x.jsonl")
+    assert file.problems[1].reason == f"invalid UTF-8: byte 0xff at offset {len(long) + 7:,}"
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
