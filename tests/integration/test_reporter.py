@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Metrics, Status
+from ftctl.errors import StorageError
 from ftctl.storage.folder import FolderStore
 from ftctl.storage.index import list_runs
 from ftctl_trainer import reporter as module
@@ -106,3 +108,23 @@ def test_the_heartbeat_brings_status_and_metrics_to_the_store(
     assert (status.step, status.total_steps, status.loss) == (10, 40, 0.25)
     assert status.eta_s is not None
     assert metrics_steps(store) == [10]
+
+
+def test_a_heartbeat_writes_nothing_once_the_lease_is_lost(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
+    looks: list[None] = []
+    second_look = threading.Event()
+
+    def lost() -> None:
+        looks.append(None)
+        if len(looks) > 1:  # the first beat is over
+            second_look.set()
+        raise StorageError("the lease was lost")
+
+    with StoreReporter(store, RUN, "train", check=lost) as reporter:
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5))
+        assert second_look.wait(30)
+        assert store.stat(f"runs/{RUN.run_id}/status.json") is None
+        assert store.stat(f"runs/{RUN.run_id}/metrics.jsonl") is None

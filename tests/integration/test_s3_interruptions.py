@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ftctl.errors import StorageError
 from ftctl.storage.base import ConflictError
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
+from ftctl.storage.s3_parts import PART_BYTES, sha256_base64
 from tests.integration.s3_server import Proxy, S3Server
 
 MIB = 2**20
@@ -91,6 +93,7 @@ import sys, threading
 from pathlib import Path
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
+from ftctl.storage.s3_parts import PART_BYTES, sha256_base64
 
 endpoint, bucket, prefix, path = sys.argv[1:]
 lock, moved = threading.Lock(), 0
@@ -139,8 +142,9 @@ def test_a_killed_upload_goes_on_with_the_parts_that_are_there(
     assert "Uploads" not in client.list_multipart_uploads(Bucket=s3_bucket, Prefix=prefix)
 
 
+@pytest.mark.parametrize("size", [5 * MIB, PART_BYTES], ids=["of-another-size", "of-our-size"])
 def test_parts_of_another_file_are_sent_again(
-    s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path
+    s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path, size: int
 ) -> None:
     client = s3_client(endpoint_url=s3_server.endpoint_url)
     store = S3Store(client, s3_bucket, prefix)
@@ -151,13 +155,51 @@ def test_parts_of_another_file_are_sent_again(
             Key=f"{prefix}/big",
             UploadId=begun["UploadId"],
             PartNumber=number,
-            Body=os.urandom(5 * MIB),
+            Body=os.urandom(size),
         )
 
     digest = store.upload(big_file, "big")
 
     assert store.read("big") == big_file.read_bytes()
     store.download("big", big_file.with_name("out"), sha256=digest)
+
+
+def test_the_newest_of_several_unfinished_uploads_is_gone_on_with(
+    s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path
+) -> None:
+    client = s3_client(endpoint_url=s3_server.endpoint_url)
+    address = {"Bucket": s3_bucket, "Key": f"{prefix}/big"}
+    for body in (os.urandom(PART_BYTES), big_file.read_bytes()[:PART_BYTES]):
+        begun = client.create_multipart_upload(**address, ChecksumAlgorithm="SHA256")
+        client.upload_part(
+            **address,
+            UploadId=begun["UploadId"],
+            PartNumber=1,
+            Body=body,
+            ChecksumSHA256=sha256_base64(body),
+        )
+        time.sleep(1.1)  # the server's times are whole seconds
+    sent: list[int] = []
+    client.meta.events.register(
+        "provide-client-params.s3.UploadPart",
+        lambda params, **_: sent.append(params["PartNumber"]),
+    )
+    S3Store(client, s3_bucket, prefix).upload(big_file, "big")
+    assert sorted(sent) == [2, 3, 4, 5, 6]
+
+
+def test_a_file_that_changes_while_it_is_uploaded_is_told(
+    s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path
+) -> None:
+    store = S3Store(s3_client(endpoint_url=s3_server.endpoint_url), s3_bucket, prefix)
+
+    def grow(size: int) -> None:
+        with big_file.open("ab") as file:
+            file.write(b"x")
+
+    with pytest.raises(StorageError, match="the file changed while it was uploaded") as caught:
+        store.upload(big_file, "big", progress=grow)
+    assert caught.value.where == str(big_file)
 
 
 def test_an_upload_that_another_ended_begins_anew(
@@ -169,7 +211,9 @@ def test_an_upload_that_another_ended_begins_anew(
 
     def end_it(size: int) -> None:
         if not moved:
-            for upload in client.list_multipart_uploads(Bucket=s3_bucket, Prefix=prefix)["Uploads"]:
+            # Two senders may come here at once.
+            found = client.list_multipart_uploads(Bucket=s3_bucket, Prefix=prefix)
+            for upload in found.get("Uploads", []):
                 client.abort_multipart_upload(
                     Bucket=s3_bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
