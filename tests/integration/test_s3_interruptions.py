@@ -168,11 +168,14 @@ def test_the_newest_of_several_unfinished_uploads_is_gone_on_with(
     s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path
 ) -> None:
     client = s3_client(endpoint_url=s3_server.endpoint_url)
-    address = {"Bucket": s3_bucket, "Key": f"{prefix}/big"}
+    key = f"{prefix}/big"
     for body in (os.urandom(PART_BYTES), big_file.read_bytes()[:PART_BYTES]):
-        begun = client.create_multipart_upload(**address, ChecksumAlgorithm="SHA256")
+        begun = client.create_multipart_upload(
+            Bucket=s3_bucket, Key=key, ChecksumAlgorithm="SHA256"
+        )
         client.upload_part(
-            **address,
+            Bucket=s3_bucket,
+            Key=key,
             UploadId=begun["UploadId"],
             PartNumber=1,
             Body=body,
