@@ -7,6 +7,8 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -143,27 +145,17 @@ class LazyGroup(TyperGroup):
             args = [arg for arg in args[:end] if arg != _DEBUG] + args[end:]
         return super().parse_args(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        """Read the command line; `--help` prints here, before any command runs."""
+        with _boundary(debug=_DEBUG in args):
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. The one error boundary of the command line."""
-        try:
+        """Run a command."""
+        with _boundary(debug=_DEBUG in ctx.meta):
             return super().invoke(ctx)
-        except FtctlError as error:
-            _fail(_message(error), error.exit_code, debug=_DEBUG in ctx.meta)
-        except KeyboardInterrupt:
-            _fail("interrupted", InterruptedRunError.exit_code, debug=_DEBUG in ctx.meta)
-        except BrokenPipeError:
-            _leave_quietly()
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                where = error.filename or "the output"
-                text = f"{where}: no space left on this machine's disk"
-                hint = "Free some, or set TMPDIR to a larger disk."
-                _fail(f"{text}\n{hint}", StorageError.exit_code, debug=_DEBUG in ctx.meta)
-            if type(error).__module__.partition(".")[0] in ("typer", "click"):
-                raise  # Exit, Abort and usage errors: typer answers these itself.
-            text = f"a bug: {type(error).__name__}: {error}"
-            hint = f"Run it again with {_DEBUG} for the traceback, and report it."
-            _fail(f"{text}\n{hint}", _BUG, debug=_DEBUG in ctx.meta)
 
 
 app = typer.Typer(
@@ -209,6 +201,30 @@ def load_command(name: str) -> Any:
     return typer.main.get_command(single)
 
 
+@contextmanager
+def _boundary(*, debug: bool) -> Iterator[None]:
+    """The one error boundary of the command line: an error becomes a message and an exit code."""
+    try:
+        yield
+    except FtctlError as error:
+        _fail(_message(error), error.exit_code, debug=debug)
+    except KeyboardInterrupt:
+        _fail("interrupted", InterruptedRunError.exit_code, debug=debug)
+    except BrokenPipeError:
+        _leave_quietly()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "the output"
+            text = f"{where}: no space left on this machine's disk"
+            hint = "Free some, or set TMPDIR to a larger disk."
+            _fail(f"{text}\n{hint}", StorageError.exit_code, debug=debug)
+        if type(error).__module__.partition(".")[0] in ("typer", "click"):
+            raise  # Exit, Abort and usage errors: typer answers these itself.
+        text = f"a bug: {type(error).__name__}: {error}"
+        hint = f"Run it again with {_DEBUG} for the traceback, and report it."
+        _fail(f"{text}\n{hint}", _BUG, debug=debug)
+
+
 def _message(error: FtctlError) -> str:
     where = f"{error.where}: " if error.where else ""
     return f"{where}{error.what}" + (f"\n{error.hint}" if error.hint else "")
@@ -220,8 +236,11 @@ def _fail(message: str, exit_code: int, *, debug: bool) -> NoReturn:
     if debug:
         import traceback
 
-        typer.echo(redact(traceback.format_exc()), err=True, nl=False)
-    typer.echo(f"error: {redact(message)}", err=True)
+        message = f"{traceback.format_exc()}error: {message}"
+    else:
+        message = f"error: {message}"
+    with suppress(OSError):  # nobody can read it; the code still tells
+        typer.echo(redact(message), err=True)
     raise typer.Exit(exit_code)
 
 

@@ -41,11 +41,16 @@ def s3_bucket(s3_server: S3Server, s3_env: None) -> str:
 
 
 @pytest.fixture
-def s3_config(s3_server: S3Server, s3_bucket: str) -> StorageConfig:
+def prefix() -> str:
+    """A prefix of the bucket that no other test has."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def s3_config(s3_server: S3Server, s3_bucket: str, prefix: str) -> StorageConfig:
     """A store of its own for the test, on the S3 server."""
-    return StorageConfig(
-        url=f"s3://{s3_bucket}/{uuid.uuid4().hex}/deep", endpoint_url=s3_server.endpoint_url
-    )
+    url = f"s3://{s3_bucket}/{prefix}/deep"
+    return StorageConfig(url=url, endpoint_url=s3_server.endpoint_url)
 
 
 @pytest.fixture(params=["folder", "s3"])

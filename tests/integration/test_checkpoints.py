@@ -106,3 +106,29 @@ def test_a_holder_that_lost_its_lease_completes_no_checkpoint(
     with pytest.raises(StorageError, match="the lease was lost"):
         checkpoints.flush()
     assert checkpoints.steps() == []
+
+
+class StopsAfterOneDelete(FolderStore):
+    """As of a process that is killed while it removes a checkpoint."""
+
+    deleted = 0
+
+    def delete(self, key: str) -> None:
+        self.deleted += 1
+        if self.deleted > 1:
+            raise StorageError("killed")
+        super().delete(key)
+
+
+def test_half_a_removed_checkpoint_does_not_look_whole(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    first = Checkpoints(store, KEYS, Notes(), Notes(), limit=9)
+    first.save(10, made(tmp_path, 10))
+    first.flush()
+    dying = StopsAfterOneDelete(tmp_path / "store")
+    dying.deleted = -1  # the first one clears the way for the upload's own marker
+    checkpoints = Checkpoints(dying, KEYS, Notes(), Notes(), limit=1)
+    checkpoints.save(20, made(tmp_path, 20))
+    with pytest.raises(StorageError, match="killed"):
+        checkpoints.flush()
+    assert Checkpoints(store, KEYS, Notes(), Notes(), limit=9).steps() == [20]

@@ -12,6 +12,7 @@ import pytest
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
 from ftctl_trainer.model.load import load_full
+from tests.integration.gguf_files import gguf_bytes
 from tests.integration.tiny_model import make_tiny_model
 
 
@@ -30,6 +31,10 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 def _cut_weights(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:200_000])
+
+
+def _no_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
 
 
 def _no_tokenizer(folder: Path) -> None:
@@ -72,6 +77,11 @@ def test_a_whole_model_is_accepted(whole: Path) -> None:
             id="weights-header-no-json",
         ),
         pytest.param(_no_tokenizer, r"the folder holds no tokenizer", id="no-tokenizer"),
+        pytest.param(
+            _no_template,
+            r"tokenizer has no chat template\n.*chat_template\.jinja",
+            id="no-chat-template",
+        ),
     ],
 )
 def test_a_damaged_folder_is_refused(
@@ -87,6 +97,13 @@ def test_a_damaged_folder_is_refused(
     [
         pytest.param(b"", r"is no GGUF file: it is empty", id="empty"),
         pytest.param(b"<html>", r"it begins with b'<htm', not b'GGUF'", id="a-web-page"),
+        pytest.param(gguf_bytes()[:60], r"its GGUF metadata cannot be read", id="cut"),
+        pytest.param(
+            gguf_bytes(version=1), r"its GGUF metadata cannot be read", id="another-version"
+        ),
+        pytest.param(
+            gguf_bytes(), r"has no chat template \(tokenizer\.chat_template\)", id="no-template"
+        ),
     ],
 )
 def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -94,6 +111,25 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes, messa
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         resolve_model(str(path), None)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("tokenizer_config.json", id="in-the-settings"),
+        pytest.param("chat_template.json", id="older-file"),
+        pytest.param("additional_chat_templates/default.jinja", id="one-of-several"),
+    ],
+)
+def test_a_chat_template_is_found_wherever_transformers_looks(folder: Path, place: str) -> None:
+    text = (folder / "chat_template.jinja").read_text()
+    _no_template(folder)
+    file = folder / place
+    file.parent.mkdir(exist_ok=True)
+    settings = json.loads(file.read_text()) if file.exists() else {}
+    body = text if place.endswith(".jinja") else json.dumps(settings | {"chat_template": text})
+    file.write_text(body)
+    assert resolve_model(str(folder), None).kind == "folder"
 
 
 def test_weights_that_are_cut_fail_the_stage_as_configuration(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from ftctl.app import app
 from ftctl.errors import ConfigError
 from ftctl.runs.facts import base_facts
-from ftctl.runs.gguf_header import read_gguf_config
+from ftctl.runs.gguf_config import read_gguf_config
 from ftctl.runs.model import locate_model
 from tests.integration.data.tiny_tokenizer import tiny_tokenizer
 

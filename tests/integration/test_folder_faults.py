@@ -11,6 +11,7 @@ import pytest
 
 from ftctl.errors import StorageError
 from ftctl.storage.folder import FolderStore
+from tests.integration.disks import disk_of, make_read_only
 
 MIB = 2**20
 
@@ -18,13 +19,8 @@ MIB = 2**20
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("file systems cannot be mounted here (needs root)")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with disk_of(2, tmp_path / "disk") as disk:
+        yield disk
 
 
 WRITES: dict[str, Callable[[FolderStore, Path], object]] = {
@@ -67,7 +63,7 @@ def test_a_download_to_a_full_disk_leaves_no_file(small_disk: Path, tmp_path: Pa
 def test_a_read_only_folder(action: str, small_disk: Path, tmp_path: Path) -> None:
     store = FolderStore(small_disk)
     store.write("a/x", b"old")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    make_read_only(small_disk)
     (tmp_path / "source").write_bytes(b"new")
 
     with pytest.raises(StorageError, match=r"permission denied.*Read-only") as caught:
@@ -104,6 +100,12 @@ def test_an_object_in_place_of_a_folder_and_the_reverse(tmp_path: Path) -> None:
             store.write(key, b"2")
     assert [info.key for info in store.list()] == ["a/b"]
     assert not list((tmp_path / "store").rglob(".*.tmp"))
+
+
+def test_the_etag_of_a_small_object_is_of_its_content(tmp_path: Path) -> None:
+    """A clock that stands still, and a file number that is used again, must not hide a change."""
+    store = FolderStore(tmp_path)
+    assert store.write("a", b"1") == store.write("b", b"1") != store.write("a", b"2")
 
 
 def test_a_store_that_was_never_written_is_empty(tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ def test_a_process_that_ended_is_gone() -> None:
     assert is_gone(dead_holder())
 
 
+def test_the_one_before_of_our_own_number_is_gone() -> None:
+    """A container that is started again has the same process number."""
+    before = [*this_holder().split("/")[:3], "ffffff"]
+    assert is_gone("/".join(before))
+
+
 def test_a_process_that_lives_is_not_gone() -> None:
     host, namespace, _, token = this_holder().split("/")
 

@@ -184,6 +184,31 @@ def test_a_lease_that_ran_out_while_the_machine_slept_is_renewed_if_nobody_took_
     held.release()
 
 
+def test_a_lease_is_renewed_by_a_check_once_it_has_run_out_and_not_before(store: Store) -> None:
+    moment = 1000.0
+    held = lease(store, "a", ttl_s=10, renew_s=60, clock=lambda: moment)
+    held.acquire()
+    moment = 1009.9
+    held.check()
+    assert record(store).expires == 1010
+    moment = 1010
+    held.check()
+    assert record(store).expires == 1020
+    held.release()
+
+
+def test_a_record_of_the_same_name_and_another_fence_is_another_holder(store: Store) -> None:
+    """As of a container that was started again: what the first one still writes is refused."""
+    held = lease(store, "a", ttl_s=0.1, renew_s=60)
+    held.acquire()
+    leave(store, "a", expires=time.time() + 60, fence=2)
+    time.sleep(0.2)
+    with pytest.raises(StorageError, match="lost to a"):
+        held.check()
+    held.release()
+    assert record(store).fence == 2
+
+
 def test_a_damaged_lease_is_not_taken(store: Store) -> None:
     store.write(KEY, b"{")
     with pytest.raises(StorageError, match="the lease is damaged"):
@@ -205,6 +230,20 @@ def test_passing_trouble_does_not_lose_the_lease_before_it_expires(tmp_path: Pat
     before = record(store).expires
     until(lambda: record(store).expires > before)
     held.check()
+    held.release()
+
+
+def test_a_failed_renewal_is_tried_again_sooner_than_the_next_would_be(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    held = lease(store, "a", ttl_s=60, renew_s=1.5)
+    held.acquire()
+    first = record(store).expires
+    (tmp_path / "store").rename(tmp_path / "gone")
+    (tmp_path / "store").write_text("in the way")
+    time.sleep(1.7)  # the first renewal has failed
+    (tmp_path / "store").unlink()
+    (tmp_path / "gone").rename(tmp_path / "store")
+    until(lambda: record(store).expires > first, within_s=1.0)
     held.release()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ftctl.contract.spec import Config
@@ -12,6 +14,7 @@ from ftctl.errors import ConfigError, StorageError
 from ftctl.runs.outputs import check_outputs
 from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.plain_path import save_merged
+from tests.integration.disks import disk_of
 
 
 def _config(key: str, value: Path) -> Config:
@@ -50,3 +53,18 @@ def test_a_merged_model_that_cannot_be_written_is_told_across_processes(tmp_path
 def test_a_full_disk_is_told_across_processes() -> None:
     with pytest.raises(StorageError, match="no space left on this machine's disk"):
         isolated(threading.Event(), Path("/dev/full").write_text, "x")
+
+
+def test_a_full_disk_below_an_array_is_told_across_processes(tmp_path: Path) -> None:
+    with (
+        disk_of(2, tmp_path / "disk") as disk,
+        pytest.raises(StorageError, match="no space left on this machine's disk"),
+    ):
+        isolated(threading.Event(), np.zeros(2**20).tofile, disk / "x")
+
+
+def test_a_bug_keeps_its_traceback_across_processes() -> None:
+    with pytest.raises(
+        RuntimeError, match=r"(?s)loads failed:.*json/__init__\.py.*JSONDecodeError"
+    ):
+        isolated(threading.Event(), json.loads, "{")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Metrics, Status
+from ftctl.errors import StorageError
 from ftctl.storage.folder import FolderStore
 from ftctl.storage.index import list_runs
 from ftctl_trainer import reporter as module
@@ -53,6 +55,20 @@ def test_a_run_is_listed_while_it_runs_and_under_the_same_key_when_it_ended(
     assert (status.state, status.error, status.holder) == ("failed", "the disk is full", "you")
 
 
+def test_a_run_is_listed_with_its_last_training_loss_after_every_stage(store: FolderStore) -> None:
+    with StoreReporter(store, RUN, "train") as reporter:
+        assert list_runs(store)[0].loss is None
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5))
+        reporter.metrics(Metrics(step=10, epoch=1, loss=0.25))
+        reporter.metrics(Metrics(step=10, epoch=1, eval_loss=0.5))
+        reporter.finish("running", "train done")
+    with StoreReporter(store, RUN, "convert") as reporter:
+        during = list_runs(store)[0].loss
+        reporter.finish("succeeded", "convert done")
+    [ended] = list_runs(store)
+    assert (during, ended.loss, ended.stage) == (0.25, 0.25, "convert")
+
+
 def test_the_index_key_is_of_the_time_that_the_store_first_saw_the_run(store: FolderStore) -> None:
     created = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     run = RUN.model_copy(update={"created": created})
@@ -92,3 +108,23 @@ def test_the_heartbeat_brings_status_and_metrics_to_the_store(
     assert (status.step, status.total_steps, status.loss) == (10, 40, 0.25)
     assert status.eta_s is not None
     assert metrics_steps(store) == [10]
+
+
+def test_a_heartbeat_writes_nothing_once_the_lease_is_lost(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
+    looks: list[None] = []
+    second_look = threading.Event()
+
+    def lost() -> None:
+        looks.append(None)
+        if len(looks) > 1:  # the first beat is over
+            second_look.set()
+        raise StorageError("the lease was lost")
+
+    with StoreReporter(store, RUN, "train", check=lost) as reporter:
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5))
+        assert second_look.wait(30)
+        assert store.stat(f"runs/{RUN.run_id}/status.json") is None
+        assert store.stat(f"runs/{RUN.run_id}/metrics.jsonl") is None

@@ -11,6 +11,18 @@ from ftctl.contract.names import DNS_LABEL_LENGTH, is_run_id, run_id, run_name
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
+# Every key that decides a result. A new key belongs here, or to what is left out in identity.py.
+DECIDING = {
+    "model": "lora_r lora_alpha lora_dropout lora_target_modules modules_to_save qtype torch_dtype "
+    "attn_implementation use_8bit outfile train_steps trust_remote_code",
+    "training": "method per_device_train_batch_size per_device_eval_batch_size "
+    "gradient_accumulation_steps learning_rate lr_scheduler_type max_seq_length num_train_epochs "
+    "max_steps eval_steps warmup_steps fp16 bf16 weight_decay max_grad_norm optim "
+    "neftune_noise_alpha save_steps load_best group_by_length packing seed deterministic compute",
+    "testing": "test max_new_tokens limit",
+    "dataset": "template always_allowed_actions assistant_only shuffle",
+    "quantize": "imatrix verify merge_base save_merged split_gb modelfile",
+}
 INPUTS = {"model": "org/model", "revision": "a" * 40, "data_digest": "d" * 64, "template": "t"}
 
 
@@ -33,6 +45,30 @@ def digest(config: dict[str, Any] | None = None, **inputs: str) -> str:
 )
 def test_what_decides_the_result_makes_another_run(config: dict[str, Any]) -> None:
     assert digest(config) != digest()
+
+
+def test_the_keys_that_decide_are_these_and_no_others() -> None:
+    inputs = deciding(Config(), model=None, revision="r", data_digest="d", template="t")
+    sections = {name: " ".join(keys) for name, keys in inputs.items() if isinstance(keys, dict)}
+    assert sections == DECIDING
+    assert set(inputs) - set(sections) == {
+        "pipeline", "model_name", "revision", "data", "template", "nonce"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [("dpo", {"dpo": {"beta": 0.5}}), ("grpo", {"grpo": {"beta": 0.5}})]
+)
+def test_the_settings_of_a_method_decide_where_it_is_used(method: str, key: dict[str, Any]) -> None:
+    used = {"training": {"method": method}}
+    assert digest({**used, **key}) != digest(used)
+    assert digest(key) == digest()
+
+
+def test_the_hash_is_of_the_content_in_any_order() -> None:
+    assert content_hash({"a": 1, "b": {"c": 2, "d": 3}}) == content_hash(
+        {"b": {"d": 3, "c": 2}, "a": 1}
+    )
 
 
 @pytest.mark.parametrize(

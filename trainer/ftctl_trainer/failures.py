@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from ftctl.errors import FtctlError, RunFailedError, StorageError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# safetensors and torch report a full disk in words only.
-_NO_ROOM_WORDS = ("No space left on device", "os error 28", "unexpected pos")
+# safetensors, torch and numpy (ndarray.tofile: "8 requested and 3 written") say it in words only.
+_NO_ROOM_WORDS = re.compile(
+    r"No space left on device|os error 28|unexpected pos|\d+ requested and \d+ written"
+)
 
 
 def expected_failure(error: Exception, workdir: str) -> FtctlError | None:
     """The error to show instead of a library's own, or None: then it is a bug."""
     text = str(error)
-    if (isinstance(error, OSError) and error.errno in _NO_ROOM) or any(
-        words in text for words in _NO_ROOM_WORDS
-    ):
+    if (isinstance(error, OSError) and error.errno in _NO_ROOM) or _NO_ROOM_WORDS.search(text):
         return StorageError(
             "no space left on this machine's disk",
             where=workdir,

@@ -51,6 +51,10 @@ class Journal:
         body = "".join(f"{line}\n" for line in self._lines)
         self._store.write(self._key, body.encode())
 
+    def lines(self, model: type[LineT]) -> list[LineT]:
+        """All lines."""
+        return [model.model_validate_json(line) for line in self._lines]
+
     def first(self, model: type[LineT]) -> LineT | None:
         """The first line, or None."""
         return model.model_validate_json(self._lines[0]) if self._lines else None

@@ -72,6 +72,7 @@ def write_reference(
     prompts: Sequence[Sequence[Message]],
     *,
     top: int,
+    sample_tokens: int = SAMPLE_TOKENS,
     on_row: Callable[[], None] = lambda: None,
 ) -> None:
     """
@@ -81,6 +82,7 @@ def write_reference(
         model: PEFT model over the full-precision base; switched off, it gives the base's numbers.
         prompts: conversations of the data set, whose rendered text the export must match.
         top: most likely tokens kept a position.
+        sample_tokens: length of the greedy answer kept beside them.
         on_row: called before each row; may raise to end early.
     """
     import torch
@@ -101,7 +103,7 @@ def write_reference(
         "sequences": [vars(row) for row in sequences],
         "probe": [{"text": text, "ids": _ids(tokenizer, text)} for text in PROBE],
         "chat": _chats(tokenizer, [*_CHATS, *prompts]),
-        "sample": _sample(model, tokenizer, sequences[0]),
+        "sample": _sample(model, tokenizer, sequences[0], sample_tokens),
     }
     body = json.dumps(text, ensure_ascii=False, indent=1)
     (folder / "reference.json").write_text(body, encoding="utf-8")
@@ -161,12 +163,12 @@ def _chats(tokenizer: Any, chats: Sequence[Sequence[Message]]) -> list[dict[str,
     return rendered
 
 
-def _sample(model: Any, tokenizer: Any, row: Answer) -> dict[str, Any]:
+def _sample(model: Any, tokenizer: Any, row: Answer, tokens: int) -> dict[str, Any]:
     prompt = row.input_ids[: row.first_label]
     [ids] = greedy_answers(
         model,
         [prompt],
-        max_new_tokens=SAMPLE_TOKENS,
+        max_new_tokens=tokens,
         batch_size=1,
         stop_ids=stop_token_ids(model, tokenizer, [row.input_ids]),
         pad_id=tokenizer.pad_token_id,

@@ -151,10 +151,15 @@ class StoreReporter:
                 stage=self._status.stage,
                 model=self._run.model.name,
                 method=self._run.config.training.method,
-                loss=self._status.loss,
+                loss=self._loss(),
                 updated=now(),
             ),
         )
+
+    def _loss(self) -> float | None:
+        """The last training loss, of whichever stage and attempt: only `train` logs any."""
+        losses = [line.loss for line in self._metrics.lines(Metrics) if line.loss is not None]
+        return losses[-1] if losses else None
 
     def _created(self) -> datetime:
         """The same for every stage and attempt: it is part of the index record's key."""

@@ -40,6 +40,7 @@ def run(
     from ftctl.config.validate import refuse_unavailable
     from ftctl.data.digest import push_dataset
     from ftctl.resources import template_dirs
+    from ftctl.runs.modelcheck import check_export
     from ftctl.runs.outputs import check_outputs
     from ftctl.runs.prepare import prepare, require_hub_token
     from ftctl.storage.open import open_store
@@ -58,6 +59,7 @@ def run(
         template_dirs=template_dirs(config_dir),
         new=new,
     )
+    check_export(prepared.run.config, prepared.run.model)
     push_dataset(store, prepared.dataset)
     finish(register(store, prepared.run), store, as_json=as_json, quiet=quiet)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ftctl.contract import qtypes
+from ftctl.contract.filename import FileName
 from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
 from ftctl.contract.section import Positive, Section
 
@@ -52,7 +53,7 @@ class ModelConfig(Section):
     new_model: str | None = Field(
         None, description="name of the tuned model; the run takes it unless `name` is set"
     )
-    outfile: str | None = Field(
+    outfile: FileName | None = Field(
         None, description="file name of the GGUF; several types get their name before .gguf"
     )
     train_steps: int | None = Field(None, ge=1, description="older spelling of training.max_steps")

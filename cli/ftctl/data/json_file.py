@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ftctl.data.json_text import JsonError, parse, parse_at, skip_blank
+from ftctl.data.json_text import JsonError, RepeatedKeyError, parse, parse_at, skip_blank
 from ftctl.data.problems import Place, Problem, names
 from ftctl.data.raw import ROW_LIMIT_BYTES, RawFile, RawRow, too_large
 from ftctl.errors import DataError
@@ -39,6 +39,8 @@ def begins_several(text: str) -> bool:
         return False
     try:
         parse(first)
+    except RepeatedKeyError:
+        return True
     except JsonError:
         return False
     return True
@@ -69,12 +71,14 @@ class _Reader:
     def _object(self) -> None:
         found = False
         for key in self._keys("}"):
-            if key == ROWS_KEY and self._take("["):
+            if key == ROWS_KEY and not found and self._take("["):
                 found = True
                 self._list()
-            elif key == ROWS_KEY and self._take("{"):
+            elif key == ROWS_KEY and not found and self._take("{"):
                 found = True
                 self._map()
+            elif key in self.file.header or (key == ROWS_KEY and found):
+                raise RepeatedKeyError(key, self.at, self.at)
             else:
                 self.file.header[key] = self._value()
         if not found:
@@ -112,7 +116,12 @@ class _Reader:
 
     def _row(self, key: str | None) -> None:
         start, place = self.at, Place(self.file.name, self._line_of(self.at))
-        value = self._value()
+        try:
+            value = self._value()
+        except RepeatedKeyError as error:
+            self.at = skip_blank(self.text, error.end)
+            self.file.problems.append(Problem(place, error.reason, key))
+            return
         size = self._size(start, self.at)
         if size > ROW_LIMIT_BYTES:
             self.file.problems.append(Problem(place, too_large(size), key))
@@ -166,6 +175,8 @@ def _syntax_error(text: str, name: str, error: JsonError) -> DataError:
     if error.cut:
         what = f"the JSON stops in the middle, at column {column}: the file seems cut"
         hint = "Copy or export the file again; its end is missing."
+    elif isinstance(error, RepeatedKeyError):
+        what, hint = f"{error.reason}, at column {column}", "Keep one of them."
     else:
         what = f"no JSON at column {column}: {error.reason[:1].lower()}{error.reason[1:]}"
         hint = "Mend the file there; every JSON checker shows the place."

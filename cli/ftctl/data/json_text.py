@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-_DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\n\r]*")
 # Where the text stops inside one of these, the decoder finds no value.
 _WORDS = ("true", "false", "null", "-", "")
@@ -21,21 +20,42 @@ class JsonError(ValueError):
         self.reason, self.position, self.cut = reason, position, cut
 
 
+class RepeatedKeyError(JsonError):
+    """A whole JSON value, up to `end`, in which an object has a key twice: one would be lost."""
+
+    def __init__(self, key: str, position: int, end: int) -> None:
+        super().__init__(f"the key {json.dumps(key, ensure_ascii=False)} stands twice", position)
+        self.end = end
+
+
 def parse_at(text: str, start: int = 0) -> tuple[Any, int]:
     """
     Parse the JSON value that begins at `start`; return it and the index after it.
 
     Raises:
+        RepeatedKeyError: an object in it has a key twice.
         JsonError: it is not JSON, is nested too deeply, or holds a number too long to read.
     """
+    repeated: list[str] = []
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated.extend(key for key in found if keys.count(key) > 1)
+        return found
+
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = json.JSONDecoder(object_pairs_hook=each_once).raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise JsonError(error.msg, error.pos, cut=_is_cut(text, error)) from error
     except RecursionError as error:
         raise JsonError("nested too deeply", start) from error
     except ValueError as error:  # Python refuses to read integers of more than 4,300 digits.
         raise JsonError("a number has too many digits", start) from error
+    if repeated:
+        raise RepeatedKeyError(repeated[0], start, end)
+    return value, end
 
 
 def parse(text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from ftctl.data.encoding import not_utf8, without_mark
-from ftctl.data.json_text import JsonError, parse
+from ftctl.data.json_text import JsonError, RepeatedKeyError, parse
 from ftctl.data.problems import Place, Problem
 from ftctl.data.raw import ROW_LIMIT_BYTES, RawFile, RawRow, too_large
 
@@ -49,6 +49,8 @@ def _read_line(file: RawFile, place: Place, line: bytes, offset: int) -> None:
 
 
 def _reason(error: JsonError, *, last: bool) -> str:
+    if isinstance(error, RepeatedKeyError):
+        return error.reason
     column = error.position + 1
     if error.cut:
         what = "the file seems cut" if last else "a row must stand in one line"

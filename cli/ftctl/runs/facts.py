@@ -15,7 +15,7 @@ from ftctl.errors import ConfigError, StorageError
 from ftctl.estimate.architecture import Architecture, from_config
 from ftctl.estimate.facts import Rows
 from ftctl.estimate.lengths import TURN_TOKENS, estimated_tokens
-from ftctl.runs.gguf_header import read_gguf_config
+from ftctl.runs.gguf_config import read_gguf_config
 from ftctl.runs.model import locate_model
 from ftctl.storage.hub import cached_hub_file, hub_file
 

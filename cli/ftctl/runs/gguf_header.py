@@ -1,115 +1,109 @@
-"""A GGUF file's sizes, read from its header alone."""
+"""
+What stands in a GGUF file before its tensors' data; of lists only their lengths.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+"""
 
 from __future__ import annotations
 
+import mmap
 import struct
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from ftctl.errors import ConfigError
 
-# https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-_MAGIC = b"GGUF"
-_SCALARS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
+MAGIC = b"GGUF"
+_VERSIONS = (2, 3)
+# enum gguf_metadata_value_type.
+_SCALARS = dict(enumerate(("<B", "<b", "<H", "<h", "<I", "<i", "<f", "<?")))
+_SCALARS |= {10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
-_TOKENS = "tokenizer.ggml.tokens"
-# A length beyond this is damage: a key or a name, in bytes.
-_LONGEST = 2**24
-# Names that config.json has for the same; the prefix is the architecture's.
-_NAMES = {
-    "block_count": "num_hidden_layers",
-    "embedding_length": "hidden_size",
-    "feed_forward_length": "intermediate_size",
-    "expert_feed_forward_length": "moe_intermediate_size",
-    "expert_count": "num_experts",
-    "expert_used_count": "num_experts_per_tok",
-    "attention.head_count": "num_attention_heads",
-    "attention.head_count_kv": "num_key_value_heads",
-    "attention.key_length": "head_dim",
-    "vocab_size": "vocab_size",
-}
+
+Scalar = str | int | float | bool
 
 
-def read_gguf_config(path: Path) -> dict[str, Any]:
+@dataclass
+class GgufHeader:
+    """`values` and the lengths of `lists` by key, and the names of the tensors."""
+
+    values: dict[str, Scalar] = field(default_factory=dict)
+    lists: dict[str, int] = field(default_factory=dict)
+    tensors: set[str] = field(default_factory=set)
+
+
+def read_header(path: Path) -> GgufHeader:
     """
-    What config.json would say of the model's shape.
+    Read a file's header.
 
     Raises:
-        ConfigError: the header is cut or damaged.
+        ConfigError: the file does not begin as GGUF, or its header is cut.
     """
-    try:
-        with path.open("rb") as file:
-            fields, tensors = _header(file)
-    except (struct.error, KeyError, ValueError, MemoryError) as error:
-        raise ConfigError(
-            "its GGUF header cannot be read",
-            where=str(path),
-            hint="Copy or download the model again; this file is cut or damaged.",
-        ) from error
-    family = str(fields.get("general.architecture", ""))
-    config = {
-        name: fields[f"{family}.{key}"]
-        for key, name in _NAMES.items()
-        if f"{family}.{key}" in fields
-    }
-    config.setdefault("vocab_size", fields.get(_TOKENS))
-    return {
-        **config,
-        "model_type": family,
-        "tie_word_embeddings": "output.weight" not in tensors,
-    }
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+        if start != MAGIC:
+            seen = f"it begins with {start!r}, not {MAGIC!r}" if start else "it is empty"
+            raise _refused(path, f"is no GGUF file: {seen}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                return _Cursor(data).header()
+            except (struct.error, ValueError, KeyError, OverflowError) as error:
+                raise _refused(path, "its GGUF metadata cannot be read") from error
 
 
-def _header(file: BinaryIO) -> tuple[dict[str, Any], set[str]]:
-    if file.read(4) != _MAGIC:
-        raise ValueError("no GGUF")
-    _, tensor_count, field_count = _unpack(file, "IQQ")
-    fields = {}
-    for _ in range(field_count):
-        key = _string(file)
-        fields[key] = _value(file, _unpack(file, "I")[0])
-    names = set()
-    for _ in range(tensor_count):
-        names.add(_string(file))
-        dimensions = _unpack(file, "I")[0]
-        _unpack(file, f"{dimensions}QIQ")
-    return fields, names
+class _Cursor:
+    """Reads on from where it is."""
 
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._at = data, len(MAGIC)
 
-def _value(file: BinaryIO, kind: int) -> Any:
-    """A scalar or a text; of a list of texts its length, of other lists nothing."""
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        item, count = _unpack(file, "IQ")
-        if item == _STRING:
-            for _ in range(count):
-                file.seek(_unpack(file, "Q")[0], 1)
+    def header(self) -> GgufHeader:
+        """Read all there is before the tensors' data."""
+        version, tensors, count = self._numbers("<IQQ")
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version}")
+        found = GgufHeader()
+        for _ in range(count):
+            key, (kind,) = self._string(), self._numbers("<I")
+            if kind == _ARRAY:
+                found.lists[key] = self._skip_list()
+            else:
+                value = self._string() if kind == _STRING else self._numbers(_SCALARS[kind])[0]
+                found.values[key] = value
+        for _ in range(tensors):
+            found.tensors.add(self._string())
+            (dimensions,) = self._numbers("<I")
+            self._numbers(f"<{dimensions}QIQ")
+        return found
+
+    def _numbers(self, layout: str) -> tuple[int, ...]:
+        found = struct.unpack_from(layout, self._data, self._at)
+        self._at += struct.calcsize(layout)
+        return found
+
+    def _string(self) -> str:
+        (length,) = self._numbers("<Q")
+        self._at += length
+        if self._at > len(self._data):
+            raise ValueError("cut within a text")
+        return self._data[self._at - length : self._at].decode("utf-8", errors="replace")
+
+    def _skip_list(self) -> int:
+        kind, count = self._numbers("<IQ")
+        if kind in _SCALARS:
+            self._at += struct.calcsize(_SCALARS[kind]) * count
             return count
-        file.seek(count * struct.calcsize(_SCALARS[item]), 1)
-        return None
-    return _unpack(file, _SCALARS[kind])[0]
+        for _ in range(count):
+            if kind == _STRING:
+                self._at += 8 + struct.unpack_from("<Q", self._data, self._at)[0]
+            else:
+                self._skip_list()
+        return count
 
 
-def _string(file: BinaryIO) -> str:
-    length = _unpack(file, "Q")[0]
-    if length > _LONGEST:
-        raise ValueError(f"a text of {length} bytes")
-    return file.read(length).decode(errors="replace")
-
-
-def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:
-    form = f"<{form}"
-    return struct.unpack(form, file.read(struct.calcsize(form)))
+def _refused(path: Path, what: str) -> ConfigError:
+    return ConfigError(
+        what,
+        where=str(path),
+        hint="Copy or download the model again; this file is cut or damaged.",
+    )

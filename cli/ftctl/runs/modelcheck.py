@@ -6,13 +6,26 @@ import json
 import struct
 from pathlib import Path
 
+from ftctl.contract.exportable import (
+    BUILT_IN_ARCHITECTURES,
+    BUILT_IN_GGUF_ARCHITECTURES,
+    BUILT_IN_TYPES,
+    WITH_LLAMA_CPP,
+    llama_cpp_tools,
+)
+from ftctl.contract.runfile import ModelSource
+from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
+from ftctl.runs.gguf_header import read_header
 
-_GGUF_MAGIC = b"GGUF"
 # https://huggingface.co/docs/safetensors: 8 bytes of header length, the header, the tensors.
 _LENGTH_BYTES = 8
 _HEADER_LIMIT_BYTES = 100_000_000
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "*.tiktoken")
+_NO_TEMPLATE = (
+    "Use the instruct variant of the model, or put the template into chat_template.jinja "
+    "in its folder."
+)
 _DAMAGED = "Copy or download the model again; this file is cut or damaged."
 
 
@@ -21,7 +34,8 @@ def check_folder(folder: Path) -> None:
     Refuse a folder whose files cannot be a model, without loading it.
 
     Raises:
-        ConfigError: config.json is no model's, no tokenizer is there, or weights are cut.
+        ConfigError: config.json is no model's, no tokenizer or chat template is there, or weights
+            are cut.
     """
     _check_config(folder / "config.json")
     if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
@@ -30,22 +44,76 @@ def check_folder(folder: Path) -> None:
             where=str(folder),
             hint="Copy the tokenizer's files there, next to the weights.",
         )
+    if not _has_chat_template(folder):
+        raise ConfigError(
+            "the model's tokenizer has no chat template", where=str(folder), hint=_NO_TEMPLATE
+        )
     for path in sorted(folder.glob("*.safetensors")):
         _check_safetensors(path)
 
 
 def check_gguf(path: Path) -> None:
-    """Refuse a file that does not begin as GGUF. Raises ConfigError."""
-    with path.open("rb") as file:
-        start = file.read(len(_GGUF_MAGIC))
-    if start != _GGUF_MAGIC:
+    """Refuse a file that is no GGUF, or one without a chat template. Raises ConfigError."""
+    if not read_header(path).values.get("tokenizer.chat_template"):
         raise ConfigError(
-            f"is no GGUF file: it begins with {start!r}, not {_GGUF_MAGIC!r}"
-            if start
-            else "is no GGUF file: it is empty",
+            "the GGUF file has no chat template (tokenizer.chat_template)",
             where=str(path),
-            hint=_DAMAGED,
+            hint="Use the instruct variant of the model.",
         )
+
+
+def check_export(config: Config, model: ModelSource) -> None:
+    """
+    Refuse what could be trained and then not be exported on this machine.
+
+    A model of the hub is not looked into: its files are not here yet.
+
+    Raises:
+        ConfigError: an architecture or a quantization type that needs llama.cpp's own tools, where
+            they are not.
+    """
+    if llama_cpp_tools(config.paths) is not None:
+        return
+    for qtype in config.model.qtypes:
+        if qtype not in BUILT_IN_TYPES:
+            raise ConfigError(
+                f"quantization type {qtype} needs llama.cpp's own quantizer, which is not there",
+                where="model.qtype",
+                hint=f"Built in: {', '.join(sorted(BUILT_IN_TYPES))}. {WITH_LLAMA_CPP}",
+            )
+    name = _architecture(model)
+    if name is not None and name not in BUILT_IN_ARCHITECTURES | BUILT_IN_GGUF_ARCHITECTURES:
+        raise ConfigError(
+            f"{name} cannot be exported without llama.cpp's own converter, which is not there",
+            where="model.model_name",
+            hint=f"Built in: the llama family. {WITH_LLAMA_CPP}",
+        )
+
+
+def _architecture(model: ModelSource) -> str | None:
+    if model.path is None:
+        return None
+    path = Path(model.path)
+    if model.kind == "gguf":
+        return str(
+            read_header(path).values.get("general.architecture", "a GGUF without architecture")
+        )
+    names = json.loads((path / "config.json").read_text(encoding="utf-8")).get("architectures")
+    return str(names[0]) if names else "a model without an architecture"
+
+
+def _has_chat_template(folder: Path) -> bool:
+    """Whether transformers will find one: in a file of its own or in the tokenizer's settings."""
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    if any(folder.glob("additional_chat_templates/*.jinja")):
+        return True
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    # Code that comes with the tokenizer may bring one along.
+    return bool(settings.get("chat_template") or settings.get("auto_map"))
 
 
 def _check_config(path: Path) -> None:

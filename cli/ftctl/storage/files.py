@@ -21,10 +21,30 @@ SCRATCH = re.compile(r"\.[0-9a-f]{32}\.tmp")
 # A folder can vanish between its creation and the file's: a delete elsewhere emptied it.
 _CREATE_ATTEMPTS = 5
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NOT_A_FOLDER = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# Error numbers, what they mean, and what to do.
+_MEANINGS: tuple[tuple[tuple[int, ...], str, str], ...] = (
+    (
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "no space is left to write this{path}: {reason}",
+        "Free some space or raise the quota, or choose another place with storage.url.",
+    ),
+    (
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "permission denied{path}: {reason}",
+        "Make the folder writable for this user, or choose another with storage.url.",
+    ),
+    (
+        (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        "a file stands where a folder is needed, or the reverse{path}",
+        "Move it away, or choose another place with storage.url.",
+    ),
+    (
+        (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP),
+        "this file system has no file locks: {reason}",
+        "Keep the store on one that has them, or in S3 (storage.url).",
+    ),
+)
+_OTHER = ("the operating system refused{path}: {reason}", "Check the disk and the path.")
 
 
 @contextmanager
@@ -39,35 +59,10 @@ def os_errors(where: str) -> Iterator[None]:
 def os_error(error: OSError, where: str) -> StorageError:
     """Say what an OSError means for somebody who stores files at `where`."""
     path = f" ({error.filename})" if error.filename else ""
-    if error.errno in _FULL:
-        return StorageError(
-            f"no space is left to write this{path}: {error.strerror}",
-            where=where,
-            hint="Free some space or raise the quota, or choose another place with storage.url.",
-        )
-    if error.errno in _REFUSED:
-        return StorageError(
-            f"permission denied{path}: {error.strerror}",
-            where=where,
-            hint="Make the folder writable for this user, or choose another with storage.url.",
-        )
-    if error.errno in _NOT_A_FOLDER:
-        return StorageError(
-            f"a file stands where a folder is needed, or the reverse{path}",
-            where=where,
-            hint="Move it away, or choose another place with storage.url.",
-        )
-    if error.errno in _NO_LOCKS:
-        return StorageError(
-            f"this file system has no file locks: {error.strerror}",
-            where=where,
-            hint="Keep the store on one that has them, or in S3 (storage.url).",
-        )
-    return StorageError(
-        f"the operating system refused{path}: {error.strerror or type(error).__name__}",
-        where=where,
-        hint="Check the disk and the path.",
-    )
+    reason = error.strerror or type(error).__name__
+    known = (rest for numbers, *rest in _MEANINGS if error.errno in numbers)
+    what, hint = next(known, _OTHER)
+    return StorageError(what.format(path=path, reason=reason), where=where, hint=hint)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ NO_END = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 REWRITES = CHATML.replace("{{ m['content'] }}", "{{ m['content'] if loop.last else 'cut' }}")
+MARKS_LAST = CHATML.replace("<|end|>", "<|end|>{{ '!' if loop.last }}", 1)
 COUNTS = "{{ messages | length }}" + CHATML
 ALTERNATES = CHATML.replace(
     "<|start|>",
@@ -77,6 +78,15 @@ def test_answers_and_the_token_that_ends_them_are_learned(template: str, want: s
     )
 
 
+@pytest.mark.parametrize("template", [CHATML, TAGGED, TAGGED_WITH_END, NO_END])
+def test_turns_of_the_system_and_of_tools_are_never_learned(template: str) -> None:
+    tokenizer = tiny_tokenizer(template)
+    others = [Message(role="system", content="S"), Message(role="tool", content="T")]
+    turns = [others[0], *TURNS[:2], others[1], *TURNS[2:]]
+    plain = learned(tokenizer, ChatFormat(tokenizer).encode(TURNS))
+    assert learned(tokenizer, ChatFormat(tokenizer).encode(turns)) == plain
+
+
 def test_all_tokens_are_learned_when_asked_for() -> None:
     encoded = ChatFormat(tiny_tokenizer(), assistant_only=False).encode(TURNS)
     assert encoded.labels == encoded.input_ids
@@ -124,6 +134,7 @@ def test_a_tokenizer_without_chat_template_is_refused() -> None:
     ("template", "turns"),
     [
         pytest.param(REWRITES, TURNS, id="earlier-turns-rewritten"),
+        pytest.param(MARKS_LAST, TURNS, id="the-last-turn-ends-otherwise"),
         pytest.param(COUNTS, TURNS, id="begins-with-what-follows"),
         pytest.param(CHATML + "{# {% generation %} #}", TURNS[:2], id="tags-that-mark-nothing"),
     ],

@@ -41,6 +41,14 @@ def test_rows_that_fit_are_whole(tokenizer: Any) -> None:
     assert rows.tokens == sum(len(rows[index]["input_ids"]) for index in range(len(rows)))
 
 
+def test_a_rows_first_token_carries_no_loss_as_nothing_predicts_it(tokenizer: Any) -> None:
+    rows = tokenize_rows(
+        [row("a", "q"), row("b", "q")], tokenizer, LAYOUT, max_length=100, assistant_only=False
+    )
+    assert rows.labels == rows.input_ids
+    assert rows.label_tokens == rows.tokens - 2
+
+
 def test_a_longer_row_loses_its_end_and_is_counted(tokenizer: Any) -> None:
     length = AROUND + 1 + 4
     rows = tokenize_rows(

@@ -29,6 +29,7 @@ pytestmark = [
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "scale-that-no-short-float-holds": {"r": 3, "lora_alpha": 10},
     "rank-and-alpha-patterns": {
         "rank_pattern": {"q_proj": 8},
         "alpha_pattern": {"layers.1.self_attn.k_proj": 2},
@@ -39,14 +40,15 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
+def _logits(folder: Path, adapter: Path | None = None, *, merge: bool = True) -> np.ndarray:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     if adapter:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = PeftModel.from_pretrained(model, adapter)
+        model = model.merge_and_unload() if merge else model.eval()
     with torch.no_grad():
         return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
 
@@ -58,6 +60,19 @@ def test_the_merged_model_is_pefts(kind: str, tiny_base: Path, tmp_path: Path) -
     save_merged(tiny_base, adapter, adapter, tmp_path / "merged")
 
     ours, theirs = _logits(tmp_path / "merged"), _logits(tiny_base, adapter)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert np.abs(ours - _logits(tiny_base)).max() > 0.01
+
+
+def test_an_update_of_a_tied_output_layer_leaves_the_embedding_as_it_was(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """As in training; merge_and_unload would change the embedding along with it."""
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
+
+    save_merged(tiny_base, adapter, adapter, tmp_path / "merged")
+
+    ours, theirs = _logits(tmp_path / "merged"), _logits(tiny_base, adapter, merge=False)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert np.abs(ours - _logits(tiny_base)).max() > 0.01
 

@@ -22,10 +22,8 @@ from tests.integration.run.conftest import (
 def test_ctrl_c_saves_a_checkpoint_and_resume_ends_in_the_same_adapter(
     workplace: Workplace, published: Published
 ) -> None:
-    store = workplace.root / "ctrl-c"
-    process = workplace.start("run", f"storage.url={store}", *workplace.settings)
-    layout = published.layout
-    wait_for(store / layout.checkpoint(2) / "_COMPLETE", process)
+    store, layout = workplace.root / "ctrl-c", published.layout
+    process = started(workplace, store, layout)
 
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
@@ -46,10 +44,8 @@ def test_ctrl_c_saves_a_checkpoint_and_resume_ends_in_the_same_adapter(
 def test_a_killed_training_process_is_resumed_from_its_checkpoint(
     workplace: Workplace, published: Published
 ) -> None:
-    store = workplace.root / "killed"
-    process = workplace.start("run", f"storage.url={store}", *workplace.settings)
-    layout = published.layout
-    wait_for(store / layout.checkpoint(2) / "_COMPLETE", process)
+    store, layout = workplace.root / "killed", published.layout
+    process = started(workplace, store, layout)
 
     kill_children(process.pid)
     _, stderr = process.communicate()
@@ -89,6 +85,13 @@ def test_the_second_of_two_runs_at_once_waits_for_the_lease(
     assert adapter_bytes(store, published.run_id) == adapter_bytes(
         published.store, published.run_id
     )
+
+
+def started(workplace: Workplace, store: Path, layout: RunLayout) -> subprocess.Popen[str]:
+    """Start a run, and come back when its first checkpoint is complete."""
+    process = workplace.start("run", f"storage.url={store}", *workplace.settings)
+    wait_for(store / layout.checkpoint(2) / "_COMPLETE", process)
+    return process
 
 
 def steps_resumed_from(store: Path, layout: RunLayout) -> list[int]:

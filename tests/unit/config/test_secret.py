@@ -65,6 +65,7 @@ def test_redact(text: str, want: str) -> None:
         pytest.param("+a.api_key=x=y", "+a.api_key=***", id="any-key-with-a-secret-name"),
         pytest.param("testing.max_new_tokens=8", "testing.max_new_tokens=8", id="tokens-counted"),
         pytest.param("storage.secret=keys", "storage.secret=keys", id="name-of-a-secret"),
+        pytest.param("+storage.secret=keys", "+storage.secret=keys", id="name-of-one-added"),
         pytest.param(
             "other.hf_token=${oc.env:HF_TOKEN,null}",
             "other.hf_token=${oc.env:HF_TOKEN,null}",

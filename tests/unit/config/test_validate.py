@@ -89,6 +89,29 @@ def test_a_problem_says_where_what_and_what_is_allowed(values: dict[str, Any], w
     assert text == (want if want.startswith("4 ") else f"my.yaml: {want}")
 
 
+@pytest.mark.parametrize(
+    ("outfile", "message"),
+    [
+        pytest.param("merged/bot.gguf", "is a path, .* paths.final_weights_path", id="path"),
+        pytest.param("merged\\bot.gguf", "is a path", id="path-of-windows"),
+        pytest.param(".gguf", "is no file name", id="suffix-alone"),
+        pytest.param("", "is no file name", id="empty"),
+        pytest.param("..", "is no file name", id="dots"),
+        pytest.param("a\nb", "is no file name", id="line-break"),
+        pytest.param("x" * 201, "is no file name", id="too-long"),
+        pytest.param("б" * 101, "is no file name", id="too-many-bytes"),
+    ],
+)
+def test_an_output_file_that_could_not_be_published_is_refused(outfile: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s)model.outfile: .*{message}"):
+        checked({"model": {"outfile": outfile}})
+
+
+@pytest.mark.parametrize("outfile", ["bot.gguf", "bot", "б" * 100, "Bot v1.2", "x" * 200 + ".gguf"])
+def test_an_output_file_is_any_plain_name(outfile: str) -> None:
+    assert checked({"model": {"outfile": outfile}}).model.outfile == outfile
+
+
 def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     with pytest.raises(
         ConfigError, match="unknown quantization type 'q4_km'; known: f32"

@@ -292,10 +292,10 @@ def test_ids_are_the_maps_keys_or_the_rows_own_or_numbers() -> None:
 
 def test_a_key_that_stands_twice_is_a_bad_row_not_a_lost_one() -> None:
     row = '{"instruction": "i", "output": "o"}'
-    found = read_rows(f'{{"examples": {{"k": {row},\n"k": {row}}}}}')
+    found = read_rows(f'{{"examples": {{"k": {row},\n"k": {row},\n"k": {row}}}}}')
     assert len(found.examples) == 1
     assert [str(problem) for problem in found.problems] == [
-        "x.json:2: k: the id stands twice; first at x.json:1"
+        f"x.json:{line}: k: the id stands twice; first at x.json:1" for line in (2, 3)
     ]
 
 

@@ -178,3 +178,58 @@ def test_a_row_of_100_mb_in_one_line_is_skipped_without_being_kept() -> None:
         "big.jsonl:1: the row has 100,000,010 bytes; the limit is 16,777,216 bytes (16 MiB) a row"
     ]
     assert peak_bytes < 4 * ROW_LIMIT_BYTES
+
+
+def test_a_place_in_the_file_counts_a_row_that_was_skipped() -> None:
+    long = b'{"a": "' + b"x" * (ROW_LIMIT_BYTES + 10) + b'"}\n'
+    file = read_bytes(long + b'{"a": "\xff"}\n', "x.jsonl")
+    assert file.problems[1].reason == f"invalid UTF-8: byte 0xff at offset {len(long) + 7:,}"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param('[\n{"a": 1, "b": 0, "a": 2},\n{"a": 3}]', "x.json", id="list"),
+        pytest.param(
+            '{"examples": {"k":\n{"x": {"a": 1, "a": 2}}, "m":\n{"a": 3}}}', "x.json", id="map"
+        ),
+        pytest.param('\n{"x": [{"a": 1, "a": 1}]}\n{"a": 3}', "x.jsonl", id="jsonl"),
+        pytest.param('\n{"a": 1, "a": 2}\n{"a": 3}', "x.json", id="jsonl-by-content"),
+    ],
+)
+def test_a_row_with_a_key_twice_is_a_bad_row_and_the_next_is_read(text: str, name: str) -> None:
+    file = read_bytes(text, name)
+    assert places(file) == [(3, {"a": 3})]
+    assert [(found.place.number, found.reason) for found in file.problems] == [
+        (2, 'the key "a" stands twice')
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        pytest.param(
+            '{"system": "S",\n"system": "T", "examples": []}',
+            "rows.json:2",
+            'the key "system" stands twice, at column 11',
+            id="header",
+        ),
+        pytest.param(
+            '{"examples": [{"a": 1}],\n"examples": {"k": {"a": 2}}}',
+            "rows.json:2",
+            'the key "examples" stands twice, at column 13',
+            id="rows",
+        ),
+        pytest.param(
+            '{"examples": [{"a": 1}],\n"about": {"x": 1, "x": 2}}',
+            "rows.json:2",
+            'the key "x" stands twice, at column 10',
+            id="inside-the-header",
+        ),
+    ],
+)
+def test_a_key_twice_beside_the_rows_is_refused(text: str, where: str, what: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_bytes(text)
+    assert (caught.value.where, caught.value.what) == (where, what)
+    assert caught.value.hint == "Keep one of them."

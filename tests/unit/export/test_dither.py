@@ -78,3 +78,32 @@ def test_the_same_tensor_gives_the_same_values_every_time() -> None:
     np.testing.assert_array_equal(
         dithered(values, Kind.Q4_1, "a"), dithered(values, Kind.Q4_1, "a")
     )
+
+
+def test_tensors_of_other_names_are_rounded_by_other_chances() -> None:
+    values = _shifted(Kind.Q4_1)
+    assert not np.array_equal(dithered(values, Kind.Q4_1, "a"), dithered(values, Kind.Q4_1, "b"))
+
+
+def _blocks(codes: np.ndarray, first: float, last: float) -> np.ndarray:
+    """2,048 blocks of sixteenths, whose ends are given: float16 holds such a grid exactly."""
+    blocks = np.tile(codes, (2048, 32 // len(codes)))
+    blocks[:, 0], blocks[:, -1] = first, last
+    return (blocks / 16).astype(np.float32)
+
+
+@pytest.mark.parametrize("off", [-9e-5, 9e-5], ids=["below", "above"])
+def test_what_arithmetic_leaves_beside_the_grid_is_no_change(off: float) -> None:
+    codes = np.array([1, 7, 14, 3])
+    on_grid = _blocks(codes, 0, 15)
+    moved = dithered(_blocks(codes + off, 0, 15), Kind.Q4_1, "a")
+    np.testing.assert_array_equal(moved, on_grid)
+
+
+def test_no_value_moves_beyond_the_end_of_the_grid() -> None:
+    """Such a value would become the block's largest, and its grid another one."""
+    codes = np.zeros(32)
+    codes[5] = 7.6
+    moved = dithered(_blocks(codes, -8, 0), Kind.Q4_0, "a")
+    assert set(np.unique(moved[:, 5] * 16)) == {7}
+    assert set(np.unique(moved[:, 0] * 16)) == {-8}

@@ -51,7 +51,7 @@ def _scored(logprobs: np.ndarray, best: int = 0) -> Scored:
     [
         pytest.param(None, ["q4_1"], ["bot-Q4_1.gguf"], id="by-the-run"),
         pytest.param("x.gguf", ["q4_1"], ["x.gguf"], id="outfile"),
-        pytest.param("../m/x", ["q4_1"], ["x.gguf"], id="folder-and-suffix"),
+        pytest.param("x", ["q4_1"], ["x.gguf"], id="without-suffix"),
         pytest.param("x.gguf", ["f16", "q8_0"], ["x-F16.gguf", "x-Q8_0.gguf"], id="several"),
     ],
 )
@@ -114,6 +114,49 @@ def test_the_verdict_on_the_adapter(logprobs: np.ndarray, want: str) -> None:
     assert found.adapter_shows.startswith(want)
     assert found.passed == (want == "The adapter shows: ")
     assert [check.name for check in found.checks] == ["tokens", "template"]
+
+
+@pytest.mark.parametrize(
+    ("right", "missed"),
+    [pytest.param(3, {"top1_agreement"}, id="below"), pytest.param(4, set(), id="all")],
+)
+def test_the_share_of_equal_tokens_has_its_limit(right: int, missed: set[str]) -> None:
+    best = np.array([0] * right + [1] * (4 - right))
+    assert set(_missed(Scored(NEARLY, NEARLY[:, 0], best))) == missed
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "shows"),
+    [
+        pytest.param([0.25, 0.65], True, id="37-percent-of-the-way-to-the-base"),
+        pytest.param([0.15, 0.75], False, id="71-percent"),
+    ],
+)
+def test_a_file_must_be_nearer_to_the_tuned_model_than_half_the_way_to_its_base(
+    probabilities: list[float], shows: bool
+) -> None:
+    missed = _missed(_scored(np.log([probabilities] * 4)))
+    assert ("adapter_shows" not in missed) == shows
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["the-second-file", "the-first-file"])
+@pytest.mark.parametrize(
+    ("bad", "failed"),
+    [
+        pytest.param((_scored(BASE), TEXTS), [], id="numbers"),
+        pytest.param((_scored(NEARLY), Texts([[9]], ["<user>Hi"], "")), ["tokens"], id="tokens"),
+    ],
+)
+def test_one_file_that_misses_fails_the_whole(
+    bad: tuple[Scored, Texts], failed: list[str], order: int
+) -> None:
+    judged = [
+        judge_output("q4_1", "a.gguf", _reference(), LIMITS, scored, texts)
+        for scored, texts in [(_scored(NEARLY), TEXTS), bad][::order]
+    ]
+    found = verification(_reference(), judged)
+    assert not found.passed
+    assert [check.name for check in found.checks if not check.passed] == failed
 
 
 def test_a_type_without_limits_is_refused() -> None:

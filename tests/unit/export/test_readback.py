@@ -75,3 +75,37 @@ def test_super_blocks_are_held_by_their_root_mean_square(kind: Kind) -> None:
 
     assert (worst > 1) == (kind != Kind.Q2_K)
     assert block == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "found"),
+    [
+        pytest.param(kind, steps, found, id=f"{kind.name}-{steps}")
+        for kind, whole in (
+            (Kind.Q4_0, 1),
+            (Kind.Q5_0, 1),
+            (Kind.Q4_1, 0.5),
+            (Kind.Q5_1, 0.5),
+            (Kind.Q8_0, 0.5),
+        )
+        for steps, found in ((0.9 * whole, False), (1.5 * whole, True))
+    ],
+)
+def test_the_bound_is_half_a_step_or_for_the_older_types_a_whole_one(
+    kind: Kind, steps: float, found: bool
+) -> None:
+    values = _values("normal")
+    blocks = values.reshape(-1, 32)
+    step = {
+        Kind.Q4_0: np.abs(blocks[7]).max() / 8,
+        Kind.Q5_0: np.abs(blocks[7]).max() / 16,
+        Kind.Q4_1: np.ptp(blocks[7]) / 15,
+        Kind.Q5_1: np.ptp(blocks[7]) / 31,
+        Kind.Q8_0: np.abs(blocks[7]).max() / 127,
+    }[kind]
+    stored = values.reshape(-1).copy()
+    stored[7 * 32 + 3] += steps * step
+
+    worst, block = worst_block(stored, values.reshape(-1), kind)
+
+    assert (worst > 1, block) == (found, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ftctl.contract.exportable import BUILT_IN_TYPES
 from ftctl.errors import ConfigError, RunFailedError
 from ftctl_trainer.export.tensor_types import check_types, plan
 from ftctl_trainer.export.tensors import Tensor
@@ -66,3 +67,9 @@ def test_a_type_that_only_llama_quantize_plans_is_refused_without_it() -> None:
     check_types(["iq3_m"], built_in=False)
     with pytest.raises(RunFailedError, match="iq3_m"):
         check_types(["iq3_m"], built_in=True)
+
+
+def test_every_type_that_is_built_in_has_a_plan() -> None:
+    tensors = _llama(2, 256, tied=True)
+    for qtype in BUILT_IN_TYPES:
+        assert set(plan(qtype, tensors, blocks=2, gqa=1)) == {tensor.name for tensor in tensors}

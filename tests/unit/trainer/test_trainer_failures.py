@@ -27,6 +27,12 @@ class OutOfMemoryError(RuntimeError):
             "no space left on this machine's disk",
             id="full-disk-in-words",
         ),
+        pytest.param(
+            OSError("27648 requested and 1024 written"),
+            StorageError,
+            "no space left on this machine's disk",
+            id="full-disk-below-numpy",
+        ),
         pytest.param(OutOfMemoryError("CUDA"), RunFailedError, "out of memory", id="gpu-memory"),
         pytest.param(MemoryError(), RunFailedError, "out of memory", id="memory"),
     ],

@@ -19,6 +19,11 @@ def test_takes_whole_answers_spread_over_the_rows_until_there_are_enough_tokens(
     assert [answer.id for answer in choose_sequences(ten, 5)] == ["row-0", "row-3", "row-6"]
 
 
+def test_takes_no_row_more_once_there_are_as_many_tokens_as_asked_for() -> None:
+    long_first = rows([IGNORED, 1, 2, 3, 4], *[[IGNORED, 1, 2] for _ in range(3)])
+    assert [answer.id for answer in choose_sequences(long_first, 4)] == ["row-0"]
+
+
 def test_takes_every_answer_when_there_are_too_few_tokens() -> None:
     two = rows([IGNORED, 1], [IGNORED, 1, 2])
     assert [answer.id for answer in choose_sequences(two, 1000)] == ["row-0", "row-1"]

@@ -44,11 +44,7 @@ class _Grid:
 def clings(values: Array, kind: Kind) -> bool:
     """Whether a tensor lies near the grid that `kind` would give it, and not just anywhere."""
     found = _grid(values, kind)
-    if found is None:
-        return False
-    blocks, grid = found
-    codes = (blocks - grid.offset) / grid.step
-    return bool(np.square(codes - np.round(codes)).mean() < _CLINGS)
+    return found is not None and _near(_codes(*found))
 
 
 def dithered(values: Array, kind: Kind, name: str) -> Array:
@@ -61,15 +57,27 @@ def dithered(values: Array, kind: Kind, name: str) -> Array:
         An array of the same shape; ggml's quantizer finds the same grid in it.
     """
     found = _grid(values, kind)
-    if found is None or not clings(values, kind):
+    if found is None:
         return values
     blocks, grid = found
+    codes = _codes(blocks, grid)
+    if not _near(codes):
+        return values
     chance = np.random.default_rng(zlib.crc32(name.encode())).random(blocks.shape, np.float32)
-    codes = np.floor((blocks - grid.offset) / grid.step + chance * (1 - 2 * _NOISE) + _NOISE)
+    codes = np.floor(codes + chance * (1 - 2 * _NOISE) + _NOISE)
     codes = np.clip(codes, grid.lowest, grid.highest)
     for value, code in grid.ends:
         codes = np.where(blocks == value, code, codes)
     return np.asarray(grid.offset + grid.step * codes, np.float32).reshape(values.shape)
+
+
+def _codes(blocks: Array, grid: _Grid) -> Array:
+    """Places on the grid, in steps; whole numbers are values of the type."""
+    return (blocks - grid.offset) / grid.step
+
+
+def _near(codes: Array) -> bool:
+    return bool(np.square(codes - np.round(codes)).mean() < _CLINGS)
 
 
 def _grid(values: Array, kind: Kind) -> tuple[Array, _Grid] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gguf
 
+from ftctl.contract.exportable import llama_cpp_tools
 from ftctl.contract.spec import PathsConfig
 from ftctl_trainer.export import llama_family
 from ftctl_trainer.export.isolated import isolated
@@ -44,7 +45,8 @@ class Inputs:
 
 def find_tools(paths: PathsConfig) -> Tools | None:
     """llama.cpp's converter and quantizer, where paths.* lead to both: then they are wanted."""
-    return _tools(Path(paths.llama_cpp_dir).expanduser(), paths.quantized_path)
+    found = llama_cpp_tools(paths)
+    return Tools(*found) if found else None
 
 
 def spare_tools() -> Tools | None:
@@ -54,14 +56,7 @@ def spare_tools() -> Tools | None:
     FTCTL_LLAMA_CPP_DIR names their folder: paths.* are of the machine that the run was made on.
     """
     folder = os.environ.get("FTCTL_LLAMA_CPP_DIR")
-    return _tools(Path(folder), PathsConfig().quantized_path) if folder else None
-
-
-def _tools(folder: Path, quantizer: str) -> Tools | None:
-    tools = Tools(folder / "convert_hf_to_gguf.py", folder / quantizer)
-    # os.path: a folder of another machine may be one that we must not look into here.
-    there = os.path.isfile(tools.converter) and os.path.isfile(tools.quantizer)
-    return tools if there else None
+    return find_tools(PathsConfig(llama_cpp_dir=folder)) if folder else None
 
 
 def export(

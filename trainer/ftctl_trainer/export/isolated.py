@@ -6,7 +6,9 @@ import multiprocessing
 import signal
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,6 +33,7 @@ def isolated(
         StoppedError: `stop` was set meanwhile; the process was killed.
         FtctlError: as the function raised it.
         RunFailedError: the process died, as of a segmentation fault or for lack of memory.
+        RuntimeError: it raised anything else, which is a bug; the message has its traceback.
     """
     # spawn: a forked copy of a process with threads (torch, BLAS) may hang.
     context = multiprocessing.get_context("spawn")
@@ -41,7 +44,7 @@ def isolated(
     try:
         while not receiver.poll(_POLL_S):
             end_if_stopped(stop)
-        outcome: T | FtctlError = receiver.recv()
+        outcome: T | FtctlError | _Bug = receiver.recv()
     except EOFError:
         process.join()
         raise RunFailedError(
@@ -57,7 +60,16 @@ def isolated(
         process.join()
     if isinstance(outcome, FtctlError):
         raise outcome
+    if isinstance(outcome, _Bug):
+        raise RuntimeError(f"{function.__name__} failed:\n{outcome.traceback}")
     return outcome
+
+
+@dataclass(frozen=True)
+class _Bug:
+    """An exception that nobody expects; itself it may not cross a pipe."""
+
+    traceback: str
 
 
 def _serve(
@@ -72,9 +84,7 @@ def _serve(
         sender.send(error)
     except Exception as error:
         known = expected_failure(error, tempfile.gettempdir())
-        if known is None:
-            raise
-        sender.send(known)
+        sender.send(known or _Bug(traceback.format_exc()))
 
 
 def _ending(exitcode: int | None) -> str:

@@ -15,10 +15,9 @@ from typing import Any
 import gguf
 import numpy as np
 
+from ftctl.contract.exportable import BUILT_IN_ARCHITECTURES
 from ftctl_trainer.export.tensors import Array, Tensor
 from ftctl_trainer.export.unsupported import needs_llama_cpp
-
-ARCHITECTURES = frozenset({"LlamaForCausalLM", "MistralForCausalLM"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Hyperparameters:
 def check_supported(config: dict[str, Any], where: Path) -> None:
     """Raise RunFailedError for an architecture that is not of the llama family."""
     names = config.get("architectures") or ["a model without an architecture"]
-    if names[0] not in ARCHITECTURES:
+    if names[0] not in BUILT_IN_ARCHITECTURES:
         raise needs_llama_cpp(names[0], where=str(where))
 
 

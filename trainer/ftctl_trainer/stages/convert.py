@@ -33,6 +33,7 @@ from ftctl_trainer.export.publish import (
 from ftctl_trainer.export.reference import Reference, read_reference
 from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
+from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.stop import end_if_stopped
 
@@ -158,11 +159,15 @@ def _not_proven(ctx: StageContext, proof: Verification) -> VerificationError:
         + (check.detail or f"is {check.value:.4g}, the limit is {check.limit:.4g}")
         for of, check in missed
     ]
+    hint = "Choose a type of more bits, or see the limits in quantize.verify.thresholds."
+    if worse := what_training_did(ctx.store, ctx.layout):
+        # Such weights lie far apart, and no type holds them: that is not the export's fault.
+        facts.append(worse)
+        hint = DIVERGED_HINT
     return VerificationError(
         "the export is not the model that was trained: " + "; ".join(facts),
         where=f"{ctx.store.url}/{ctx.layout.verification}",
-        hint="Nothing was published. Choose a type of more bits, or see the limits in "
-        "quantize.verify.thresholds.",
+        hint=f"Nothing was published. {hint}",
     )
 
 

@@ -20,6 +20,7 @@ from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.dense import dense_copy
@@ -28,7 +29,7 @@ from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
 from ftctl_trainer.model.source import model_folder
-from ftctl_trainer.reference import choose_sequences, write_reference
+from ftctl_trainer.reference import SAMPLE_TOKENS, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
 from ftctl_trainer.stop import end_if_stopped
 
@@ -104,6 +105,9 @@ def _tune(
     _train(ctx, tuned, tokenizer, rows, precision)
     if evaluation.after is None:
         _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows)
+    ctx.reporter.flush()
+    if worse := what_training_did(ctx.store, ctx.layout):
+        _log.warning("%s. %s", worse, DIVERGED_HINT)
 
     ctx.reporter.phase("saving adapter")
     base = ctx.run.model
@@ -223,6 +227,7 @@ def _publish_reference(
         choose_sequences(source, verify.tokens),
         [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
         top=verify.top,
+        sample_tokens=min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens),
         on_row=partial(end_if_stopped, ctx.stop),
     )
     _publish(ctx, target, ctx.layout.reference)
