@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def test_its_gradients_are_those_of_the_formula(bias: bool) -> None:
     offset = torch.randn(4, dtype=torch.float64) if bias else None
 
     def fused(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = LoraLinear.apply(x, a, b, 0.5, weight.to, offset)
-        return y
+        apply: Callable[..., torch.Tensor] = LoraLinear.apply
+        return apply(x, a, b, 0.5, weight.to, offset)
 
     expected = x @ weight.T + 0.5 * (x @ a.T) @ b.T + (0.0 if offset is None else offset)
     assert torch.allclose(fused(x, a, b), expected)
