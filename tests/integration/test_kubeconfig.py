@@ -87,7 +87,7 @@ def test_a_context_that_is_not_there_is_answered_with_those_that_are(kubeconfig:
 
     with pytest.raises(UnreachableError, match=r"no context 'test'\nContexts there: lab, prod"):
         open_cluster("test")
-    with pytest.raises(UnreachableError, match="no context leads to https://gone.invalid"):
+    with pytest.raises(UnreachableError, match=r"no context leads to https://gone\.invalid"):
         open_cluster("lab", server="https://gone.invalid")
 
 
@@ -95,7 +95,7 @@ def test_a_login_program_that_fails_is_named(kubeconfig: Path) -> None:
     plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}
     write(kubeconfig, lambda content: content["users"][0].update(user={"exec": plugin}))
 
-    with pytest.raises(UnreachableError, match="logs in to the cluster failed: .*no-such-plugin"):
+    with pytest.raises(UnreachableError, match=r"logs in to the cluster failed: .*no-such-plugin"):
         open_cluster()
 
 
