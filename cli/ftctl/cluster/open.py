@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +51,20 @@ def open_cluster(
         )
     files = os.pathsep.join(map(str, paths))
     name = _choose(files, context, server)
-    with api_errors(f"context {name}", f"context {name}"):
+    with _kubeconfig_errors(files), _heard() as complaints:
         settings = client.Configuration()
         config.load_kube_config(
             config_file=files,
             context=name,
             client_configuration=settings,
             persist_config=False,
+        )
+    if complaints:
+        # The library would go on as nobody, and the refusals that follow would mislead.
+        raise UnreachableError(
+            f"the program that logs in to the cluster failed: {complaints[0]}",
+            where=f"{files}, context {name}",
+            hint="Install or repair what the kubeconfig names under `exec`, and log in again.",
         )
     return Cluster(_api(settings, patient), context=name)
 
@@ -63,7 +73,7 @@ def _choose(files: str, context: str | None, server: str | None) -> str:
     """The context of this name, or else the one that leads to `server`."""
     from kubernetes.config import kube_config
 
-    with api_errors("read the kubeconfig", files):
+    with _kubeconfig_errors(files):
         merged = kube_config.KubeConfigMerger(files).config
         contexts, current = kube_config.list_kube_config_contexts(files)
         servers = {item["name"]: item["cluster"]["server"] for item in merged["clusters"].value}
@@ -82,6 +92,32 @@ def _choose(files: str, context: str | None, server: str | None) -> str:
             "cluster.context.",
         )
     return str(wanted)
+
+
+@contextmanager
+def _kubeconfig_errors(files: str) -> Iterator[None]:
+    try:
+        with api_errors(files, files):
+            yield
+    except (TypeError, AttributeError, LookupError) as error:
+        raise UnreachableError(
+            "this is no kubeconfig",
+            where=files,
+            hint="Set KUBECONFIG to the file that leads to your cluster.",
+        ) from error
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the library, instead of raising, says to the root logger when a login fails."""
+    complaints: list[str] = []
+    root, handler = logging.getLogger(), logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    root.addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        root.removeHandler(handler)
 
 
 def _api(settings: Any, patient: bool) -> Any:
