@@ -23,8 +23,10 @@ from ftctl_trainer.export import llama_cpp
 from ftctl_trainer.export.gguf import (
     Inputs,
     built_in_model,
+    export,
     find_tools,
     read_back_built_in,
+    spare_tools,
     write_built_in,
 )
 from ftctl_trainer.export.isolated import isolated
@@ -246,7 +248,7 @@ def test_llama_cpps_tools_are_taken_only_when_both_are_there(
     assert find_tools(paths) == Tools(converter, quantizer)
 
 
-def test_an_image_names_llama_cpps_folder_where_the_runs_own_leads_nowhere(
+def test_the_tools_of_an_image_are_spare_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = PathsConfig(llama_cpp_dir="/laptop/llama.cpp", quantized_path="bin/llama-quantize")
@@ -254,5 +256,31 @@ def test_an_image_names_llama_cpps_folder_where_the_runs_own_leads_nowhere(
     tools.quantizer.parent.mkdir(parents=True)
     tools.converter.touch()
     tools.quantizer.touch()
+    assert spare_tools() is None
+
     monkeypatch.setenv("FTCTL_LLAMA_CPP_DIR", str(tmp_path))
-    assert find_tools(paths) == tools
+    assert (find_tools(paths), spare_tools()) == (None, tools)
+
+
+def test_spare_tools_take_over_what_is_not_handled_built_in(
+    handoff: Handoff, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tools are stubs that say so: that the real ones work is shown where they are built."""
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("import sys\nprint('the spare converter ran')\nsys.exit(3)\n")
+    (tmp_path / "scratch").mkdir()
+
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(RunFailedError, match=r"ended with code 3\nthe spare converter ran"),
+    ):
+        export(
+            handoff.inputs,
+            {"iq3_m": tmp_path / "out.gguf"},
+            tools=None,
+            spare=Tools(script, script),
+            scratch=tmp_path / "scratch",
+            threads=1,
+            stop=threading.Event(),
+        )
+    assert "export: quantization type iq3_m: not handled without llama.cpp's own" in caplog.text

@@ -18,7 +18,9 @@ from ftctl_trainer.export.merge import EMBEDDING, merged_tensors
 from ftctl_trainer.export.plain_path import Tools, convert, quantize, save_merged
 from ftctl_trainer.export.quantize import GgufModel, write_ggufs
 from ftctl_trainer.export.readback import read_back
+from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.tensors import Tensor
+from ftctl_trainer.export.unsupported import NeedsLlamaCppError
 from ftctl_trainer.export.vocabulary import add_vocabulary
 from ftctl_trainer.stop import end_if_stopped
 
@@ -41,21 +43,25 @@ class Inputs:
 
 
 def find_tools(paths: PathsConfig) -> Tools | None:
-    """
-    llama.cpp's converter and quantizer, where paths.* lead to both.
+    """llama.cpp's converter and quantizer, where paths.* lead to both: then they are wanted."""
+    return _tools(Path(paths.llama_cpp_dir).expanduser(), paths.quantized_path)
 
-    FTCTL_LLAMA_CPP_DIR names a second place, where the convert image has them built: paths.* are
-    those of the machine that the run was made on.
+
+def spare_tools() -> Tools | None:
     """
-    places = [(Path(paths.llama_cpp_dir).expanduser(), paths.quantized_path)]
-    if image := os.environ.get("FTCTL_LLAMA_CPP_DIR"):
-        places.append((Path(image), PathsConfig().quantized_path))
-    for folder, quantizer in places:
-        tools = Tools(folder / "convert_hf_to_gguf.py", folder / quantizer)
-        # os.path: a folder of another machine may be one that we must not look into here.
-        if os.path.isfile(tools.converter) and os.path.isfile(tools.quantizer):
-            return tools
-    return None
+    Those that the convert image has, for models that the built-in export does not handle.
+
+    FTCTL_LLAMA_CPP_DIR names their folder: paths.* are of the machine that the run was made on.
+    """
+    folder = os.environ.get("FTCTL_LLAMA_CPP_DIR")
+    return _tools(Path(folder), PathsConfig().quantized_path) if folder else None
+
+
+def _tools(folder: Path, quantizer: str) -> Tools | None:
+    tools = Tools(folder / "convert_hf_to_gguf.py", folder / quantizer)
+    # os.path: a folder of another machine may be one that we must not look into here.
+    there = os.path.isfile(tools.converter) and os.path.isfile(tools.quantizer)
+    return tools if there else None
 
 
 def export(
@@ -63,6 +69,7 @@ def export(
     outputs: dict[str, Path],
     *,
     tools: Tools | None,
+    spare: Tools | None = None,
     scratch: Path,
     threads: int,
     stop: threading.Event,
@@ -73,6 +80,7 @@ def export(
     Args:
         outputs: quantization type to the file to write.
         tools: take llama.cpp's own tools, for any architecture; None: built in, llama only.
+        spare: tools for what turns out not to be handled built in.
         scratch: an empty folder.
     Raises:
         RunFailedError: adapter and base do not fit, or a kind of model not handled.
@@ -80,11 +88,36 @@ def export(
         StoppedError: `stop` was set.
     """
     if tools is None:
-        log.info("export: built in (merge, GGUF and quantize in one pass; llama family)")
-        isolated(stop, write_built_in, inputs, outputs, threads)
-        checked = isolated(stop, read_back_built_in, inputs, outputs)
-        log.info("read back: %d tensors are what was merged", checked)
-        return
+        try:
+            _export_built_in(inputs, outputs, threads, stop)
+        except NeedsLlamaCppError as reason:
+            if spare is None:
+                raise
+            log.info("export: %s", reason.what)
+            tools = spare
+        else:
+            return
+    _export_plain(inputs, outputs, tools, scratch, threads, stop)
+
+
+def _export_built_in(
+    inputs: Inputs, outputs: dict[str, Path], threads: int, stop: threading.Event
+) -> None:
+    check_types(outputs, built_in=True)
+    log.info("export: built in (merge, GGUF and quantize in one pass; llama family)")
+    isolated(stop, write_built_in, inputs, outputs, threads)
+    checked = isolated(stop, read_back_built_in, inputs, outputs)
+    log.info("read back: %d tensors are what was merged", checked)
+
+
+def _export_plain(
+    inputs: Inputs,
+    outputs: dict[str, Path],
+    tools: Tools,
+    scratch: Path,
+    threads: int,
+    stop: threading.Event,
+) -> None:
     log.info("export: plain path (merge, %s, %s)", tools.converter, tools.quantizer)
     merged, whole = scratch / "merged", scratch / "merged.gguf"
     isolated(stop, save_merged, inputs.base, inputs.adapter, inputs.tokenizer, merged)

@@ -20,7 +20,7 @@ from ftctl_trainer.data.template import PromptTemplate, prompt_messages
 from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.chat_formats import recognize
-from ftctl_trainer.export.gguf import Inputs, export, find_tools
+from ftctl_trainer.export.gguf import Inputs, export, find_tools, spare_tools
 from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.plain_path import Tools, save_merged
 from ftctl_trainer.export.publish import (
@@ -53,7 +53,7 @@ def run_convert(ctx: StageContext) -> None:
     """
     config = ctx.run.config
     tools = find_tools(config.paths)
-    check_types(config.model.qtypes, built_in=tools is None)
+    check_types(config.model.qtypes, built_in=(tools or spare_tools()) is None)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
     _refuse_later_features(ctx.run)
 
@@ -103,7 +103,15 @@ def _export(ctx: StageContext, base: Path, tools: Tools | None) -> dict[str, Pat
     files = {qtype: folder / name for qtype, name in names.items()}
     end_if_stopped(ctx.stop)
     ctx.reporter.phase(f"merging and quantizing {', '.join(files)}")
-    export(inputs, files, tools=tools, scratch=scratch, threads=ctx.threads, stop=ctx.stop)
+    export(
+        inputs,
+        files,
+        tools=tools,
+        spare=spare_tools(),
+        scratch=scratch,
+        threads=ctx.threads,
+        stop=ctx.stop,
+    )
     if config.paths.merged_model_path:
         ctx.reporter.phase("saving the merged model")
         target = Path(config.paths.merged_model_path).expanduser()
