@@ -21,6 +21,8 @@ from ftctl.doctor.finding import Context, Finding, Status, fail, ok, warn
 from ftctl.storage.parallel import each
 
 CHECK = "permissions"
+# What is brought up to date in place; the rest is immutable, or named by its content.
+_PATCHED = (NETWORK_POLICY, SERVICE, SERVICE_ACCOUNT)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _rights(ctx: Context) -> list[_Right]:
     rights = [
         _Right(verb, kind) for kind in created for verb in ("create", "get", "list", "delete")
     ]
-    rights += [_Right("patch", kind) for kind in created if kind in (NETWORK_POLICY, SERVICE)]
+    rights += [_Right("patch", kind) for kind in created if kind in _PATCHED]
     rights += [_Right("list", POD), _Right("list", EVENT, "warn")]
     rights += [_Right("get", POD, "warn", part="log"), _Right("create", POD, "warn")]
     rights += [_Right("get", SECRET, "warn"), _Right("create", SECRET, "warn")]

@@ -61,25 +61,37 @@ def estimate_run(
     steps: dict[str, Any] = _steps(config, rows)
     if shape is None:
         return estimate.model_copy(update=steps)
-    recompute = _recomputes(shape, config, load, memory)
+    found = _of_shape(shape, config, rows, steps, gguf_bytes)
+    return estimate.model_copy(
+        update={**steps, **found, "notes": [*notes, *_notes(shape, config, rows)]}
+    )
+
+
+def _of_shape(
+    shape: Architecture,
+    config: Config,
+    rows: Rows | None,
+    steps: Mapping[str, int | None],
+    gguf_bytes: int | None,
+) -> dict[str, Any]:
+    """All that follows from the base model's shape."""
+    load = load_of(config, rows)
+    recompute = _recomputes(shape, config, load, gpu_memory_bytes(config))
     trained = trained_weights(shape, config.model)
     found = phases(shape, config, load, recompute=recompute)
-    return estimate.model_copy(
-        update={
-            **steps,
-            **_time(shape, trained, config, steps, recompute=recompute),
-            "parameters": shape.parameters,
-            "trainable": trained.weights,
-            "recompute": recompute,
-            "memory": found,
-            "train_host": host.train_host(shape, config) if cluster.gpus else _on_cpu(found),
-            "convert_host": host.convert_host(shape, config),
-            "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),
-            "convert_disk": host.convert_disk(shape, config, gguf=gguf_bytes),
-            "savings": savings(shape, config, rows, recompute=recompute),
-            "notes": [*notes, *_notes(shape, trained, config, rows)],
-        }
-    )
+    on_gpu = config.cluster.gpus > 0
+    return {
+        **_time(shape, trained, config, steps, recompute=recompute),
+        "parameters": shape.parameters,
+        "trainable": trained.weights,
+        "recompute": recompute,
+        "memory": found,
+        "train_host": host.train_host(shape, config) if on_gpu else _on_cpu(found),
+        "convert_host": host.convert_host(shape, config),
+        "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),
+        "convert_disk": host.convert_disk(shape, config, gguf=gguf_bytes),
+        "savings": savings(shape, config, rows, recompute=recompute),
+    }
 
 
 def gpu_memory_bytes(config: Config) -> int | None:
@@ -158,8 +170,9 @@ def _on_cpu(found: list[Phase]) -> dict[str, int]:
     return dict(max(found, key=lambda phase: phase.total).parts)
 
 
-def _notes(shape: Architecture, trained: Trained, config: Config, rows: Rows | None) -> list[str]:
+def _notes(shape: Architecture, config: Config, rows: Rows | None) -> list[str]:
     notes = []
+    trained = trained_weights(shape, config.model)
     if trained.unknown:
         notes.append(
             f"not counted, as config.json does not show them: {', '.join(trained.unknown)}"

@@ -222,8 +222,8 @@ def test_rights_that_are_missing_are_named(
         "this user may not create configmaps, get configmaps, list configmaps, delete configmaps, "
         "create networkpolicies, get networkpolicies, list networkpolicies, delete "
         "networkpolicies, create jobs, delete jobs, create serviceaccounts, get serviceaccounts, "
-        "list serviceaccounts, delete serviceaccounts, patch networkpolicies "
-        f"in {laptop.namespace}",
+        "list serviceaccounts, delete serviceaccounts, patch networkpolicies, patch "
+        f"serviceaccounts in {laptop.namespace}",
     )
     assert seldom[0] == "warn"
     assert found(done, "namespace")[0][0] == "warn"
