@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ftctl.commands.asking import Yes, confirm
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
 from ftctl.commands.target import Run, configured_run
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 def cancel(
     run: Run,
     overrides: Overrides = None,
-    yes: Yes = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     config_dir: ConfigDir = None,
@@ -26,7 +24,8 @@ def cancel(
 ) -> None:
     """Stop a run; what it has done is kept.
 
-    Its pods save a checkpoint and end. `ftctl resume` goes on from there.
+    Its pods save a checkpoint and end; nothing is asked, as nothing is lost: `ftctl resume` goes
+    on from there.
 
     Example: ftctl cancel support-bot-4f2a91c7d03e
     """
@@ -37,7 +36,6 @@ def cancel(
         _answer(run_id, "succeeded", [], as_json=as_json)
         typer.echo(f"{run_id} is published; there is nothing to cancel", err=True)
         return
-    confirm(f"Cancel {run_id}?", yes=yes)
     deleted = _stop(store, run_id, quiet=quiet)
     _answer(run_id, "cancelled", deleted, as_json=as_json)
     if not quiet:
