@@ -45,6 +45,14 @@ def test_the_reference_is_generated_anew_alike(
     }
 
 
+def test_troubleshooting_has_every_reason_that_a_cluster_gives() -> None:
+    page = (PROJECT / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    sources = (PROJECT / "cli" / "ftctl" / "cluster").glob("*.py")
+    codes = {code for file in sources for code in re.findall(r'code="(\w+)"', file.read_text())}
+    assert "OOMKilled" in codes
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
 @pytest.mark.parametrize("page", markdown_files(), ids=lambda page: str(page.relative_to(PROJECT)))
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     dead = []
