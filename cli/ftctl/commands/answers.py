@@ -161,7 +161,7 @@ class DownloadedFile(Answer):
 
     file: str
     size: int = Field(description="bytes")
-    sha256: str
+    sha256: str | None = Field(description="null for records that no manifest covers")
     fetched: bool = Field(description="false: it was there already")
 
 
