@@ -145,7 +145,8 @@ def test_files_are_told_that_are_fetched_and_that_would_be_removed(
 
 
 def test_an_error_is_told_in_json_too(ask: Ask, tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"prompt": "x"}\n')
+    row = '{"instruction": "Capital of France?", "response": "Paris."}\n'
+    (tmp_path / "bad.jsonl").write_text(row + row.replace("Paris.", ""))
     assert ask("data validate", str(tmp_path / "bad.jsonl"), exit_code=3)["ok"] is False
 
 
