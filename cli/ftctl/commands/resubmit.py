@@ -57,7 +57,7 @@ def resubmit(
     run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
     objects = objects_of(run)
     view = look_and_keep(place, store, redact)
-    if view.is_alive and not view.failed:
+    if view.goes_on:
         clear_tombstones(store, RunLayout(run.run_id))
         typer.echo(f"{run.run_id} is running already", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)

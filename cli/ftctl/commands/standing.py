@@ -35,12 +35,10 @@ def is_under_way(
     refuse_ended(store, run_id)
     _refuse_elsewhere(store, place)
     view = look_and_keep(place, store, redact) if not dry_run else _look(place)
-    if not view.stages:
-        return False
     if view.failed:
         _refuse_same(view, run_id, objects)
         return False
-    if view.is_alive:
+    if view.goes_on:
         other = _other_settings(view, objects)
         _say_known(store, run_id, f"running already{other}", as_json=as_json)
         return True

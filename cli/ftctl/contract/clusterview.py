@@ -14,6 +14,8 @@ StageState = Literal[
     "queued", "pending", "waiting", "running", "retrying", "stopping", "succeeded", "failed"
 ]
 _ALIVE = ("queued", "pending", "waiting", "running", "retrying", "stopping")
+# Of the convert stage: the handoff may still be to come.
+_BEFORE_WORK = ("queued", "pending", "waiting", "retrying")
 
 
 class Reason(Stored):
@@ -52,6 +54,19 @@ class ClusterView(Stored):
     def is_alive(self) -> bool:
         """Whether a Job of the run is still to end."""
         return any(stage.state in _ALIVE for stage in self.stages)
+
+    @property
+    def goes_on(self) -> bool:
+        """
+        Whether the run comes to its end here with nothing more created.
+
+        Not one whose Jobs are being deleted, nor one whose convert stage waits for a train stage
+        that has no Job any more.
+        """
+        states = {stage.stage: stage.state for stage in self.stages}
+        waits_for_none = "train" not in states and states.get("convert") in _BEFORE_WORK
+        ending = {"failed", "stopping"} & set(states.values())
+        return self.is_alive and not ending and "convert" in states and not waits_for_none
 
     @property
     def is_over(self) -> bool:
