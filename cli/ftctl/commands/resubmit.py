@@ -42,6 +42,7 @@ def resubmit(
     from ftctl.commands.asking import confirm
     from ftctl.commands.plan import make_plan
     from ftctl.commands.rendering import objects_of
+    from ftctl.commands.standing import other_settings
     from ftctl.commands.submit import answer, end
     from ftctl.config.secret import redact
     from ftctl.contract.layout import RunLayout
@@ -59,7 +60,7 @@ def resubmit(
     view = look_and_keep(place, store, redact)
     if view.goes_on:
         clear_tombstones(store, RunLayout(run.run_id))
-        typer.echo(f"{run.run_id} is running already", err=True)
+        typer.echo(f"{run.run_id} is running already{other_settings(view, objects)}", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)
         return
     plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
