@@ -77,12 +77,3 @@ class ClusterView(Stored):
     def failed(self) -> StageView | None:
         """The first stage that failed for good."""
         return next((stage for stage in self.stages if stage.state == "failed"), None)
-
-    @property
-    def troubled(self) -> StageView | None:
-        """The first stage that has a reason not to go on."""
-        return next((stage for stage in self.stages if stage.reason), None)
-
-    def stage(self, name: Stage) -> StageView | None:
-        """The view of a stage, or None when the cluster has no Job of it."""
-        return next((stage for stage in self.stages if stage.stage == name), None)
