@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ftctl.cluster.client import Cluster
@@ -73,7 +74,8 @@ def apply(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
     except ClusterError:
         for body in reversed(made):
             meta = body["metadata"]
-            cluster.delete(kind_of(body), meta["name"], meta.get("namespace"))
+            with suppress(ClusterError):  # what went wrong first is what is said
+                cluster.delete(kind_of(body), meta["name"], meta.get("namespace"))
         raise
     return changed
 
