@@ -177,7 +177,14 @@ def test_a_run_on_a_gpu_is_five_objects() -> None:
             "podSelector": {"matchLabels": {"ftctl.dev/run": RUN_ID}},
             "policyTypes": ["Ingress", "Egress"],
             "egress": [
-                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+                {
+                    "ports": [
+                        {"protocol": "UDP", "port": 53},
+                        {"protocol": "TCP", "port": 53},
+                        {"protocol": "UDP", "port": 5353},
+                        {"protocol": "TCP", "port": 5353},
+                    ]
+                },
                 {"ports": [{"protocol": "TCP", "port": 443}]},
             ],
         },
