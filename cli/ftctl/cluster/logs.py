@@ -45,6 +45,11 @@ def read_logs(
             yield from _container_lines(cluster, pod, container, sources, follow=False)
 
 
+def pod_names(cluster: Cluster, namespace: str, run_id: str) -> set[str]:
+    """The pods of a run that are still there."""
+    return {pod["metadata"]["name"] for pod in _pods(cluster, namespace, run_id, None)}
+
+
 def follow_logs(
     cluster: Cluster,
     namespace: str,
