@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ftctl.contract.operational import ResourcesConfig
 from ftctl.contract.pods import CA_PATH, CACHE_DIR, HUB_TOKEN, IMAGE_VARIABLES, WORK_DIR
+from ftctl.contract.quantity import cpu_cores
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Stage
 from ftctl.manifests.metadata import Manifest
@@ -64,9 +65,7 @@ def secret_sources(config: Config, *, tracking: bool) -> list[Manifest]:
 
 def threads(resources: ResourcesConfig) -> int:
     """Threads for the cores asked for, at least one: a pod sees all cores of its node."""
-    text = resources.cpu
-    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    return max(1, math.floor(cores))
+    return max(1, math.floor(cpu_cores(resources.cpu)))
 
 
 def _network(config: Config) -> dict[str, str]:
