@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.operational import ResourcesConfig
 from ftctl.contract.pods import CA_PATH, CACHE_DIR, HUB_TOKEN, IMAGE_VARIABLES, WORK_DIR
 from ftctl.contract.quantity import cpu_cores
@@ -50,10 +51,11 @@ def variables(config: Config, stage: Stage, images: Mapping[Stage, str]) -> list
 
 def secret_variables(config: Config) -> list[Manifest]:
     """The `env` that Secrets fill."""
-    if not config.cluster.hf_secret:
+    found = hub_secret(config)
+    if found is None:
         return []
-    name, _, key = config.cluster.hf_secret.partition("/")
-    reference = {"secretKeyRef": {"name": name, "key": key or HUB_TOKEN}}
+    name, key = found
+    reference = {"secretKeyRef": {"name": name, "key": key}}
     return [{"name": HUB_TOKEN, "valueFrom": reference}]
 
 
