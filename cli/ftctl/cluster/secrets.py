@@ -59,6 +59,7 @@ class SecretState:
 
     @property
     def usable(self) -> bool:
+        """Whether pods find in it what they must have."""
         return self.exists and not self.missing
 
 

@@ -18,6 +18,7 @@ from ftctl.errors import (
 if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.contract.clusterview import ClusterView, StageView
+    from ftctl.local.view import View
     from ftctl.storage.base import Store
 
 # How often the Jobs are looked at while logs are followed.
@@ -153,11 +154,9 @@ def _class_of(failed: StageView) -> type[FtctlError]:
     return by_exit_code(failed.exit_code)
 
 
-def _show(view: object, source: str, text: str) -> None:
-    from ftctl.local.view import View
+def _show(view: View, source: str, text: str) -> None:
     from ftctl.report.loglines import parsed
 
-    assert isinstance(view, View)
     line = parsed(text)
     if line:
         view.line(line)

@@ -133,6 +133,7 @@ def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
 
 
 def answer(plan: Plan, state: str, *, as_json: bool) -> None:
+    """Print the plan as JSON, or the run's id, and after a submission what may come next."""
     if as_json:
         typer.echo(json.dumps({**plan.values(), "state": state}, ensure_ascii=False))
         return
