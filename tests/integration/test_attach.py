@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from urllib3.exceptions import ReadTimeoutError
 
+from ftctl.cluster import logs
 from ftctl.cluster.failures import UnreachableError
 from ftctl.cluster.place import Place
 from ftctl.commands import attach as module
@@ -56,6 +57,7 @@ def test_a_cluster_that_is_silent_for_a_while_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "_LOOK_S", 0)
+    monkeypatch.setattr(logs, "POLL_S", 0.01)
     store = FolderStore(tmp_path)
 
     with pytest.raises(RunFailedError, match="it took longer than the 60 s it may"):
@@ -69,6 +71,7 @@ def test_who_waits_in_vain_is_told_that_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOOK_S", 0)
+    monkeypatch.setattr(logs, "POLL_S", 0.01)
     monkeypatch.setattr(module, "_PATIENCE_S", 0)
 
     with pytest.raises(UnreachableError, match="does not answer: ReadTimeoutError") as caught:
