@@ -21,8 +21,7 @@ def pod_run(run: RunFile) -> RunFile:
     """
     config = run.config
     update: dict[str, Any] = {
-        # No llama.cpp among them: the convert image keeps its own for what needs it, and a path
-        # to it here would take it for every model.
+        # The convert image has llama.cpp's tools for what the built-in export does not handle.
         "paths": PathsConfig(),
         "cluster": ClusterConfig(),
         "storage": _storage(config),
