@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ftctl.commands.resubmit import changed_profile
-from ftctl.contract.operational import ClusterConfig, StorageConfig
+from ftctl.commands.resubmit import resumed_profile
+from ftctl.contract.operational import (
+    ClusterConfig,
+    ResourcesConfig,
+    StageResources,
+    StorageConfig,
+)
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError, UsageError
 from ftctl.runs.endpoints import refuse_loopback
@@ -27,26 +32,53 @@ def test_a_server_elsewhere_is_not(url: str | None) -> None:
     assert refuse_loopback(Config(storage=StorageConfig(endpoint_url=url))) is None  # type: ignore[func-returns-value]
 
 
-def test_a_profile_is_changed_by_overrides() -> None:
-    had = ClusterConfig(namespace="ml", gpus=1)
-
-    changed = changed_profile(had, ["cluster.resources.train.memory=64Gi", "cluster.gpus=0"])
-
-    assert changed.resources.train.memory == "64Gi"
-    assert changed == had.model_copy(update={"gpus": 0, "resources": changed.resources})
+HAD = ClusterConfig(namespace="ml", gpus=1, env={"A": "1"}, queue="runs")
+# As composed from the profile that is named now: other values than the run's stand beside.
+NAMED = ClusterConfig(
+    namespace="default",
+    gpus=0,
+    env={"B": "2"},
+    node_selector={"zone": "a"},
+    node_selector_convert={"zone": "b"},
+    resources=StageResources(train=ResourcesConfig(memory="64Gi")),
+)
 
 
 @pytest.mark.parametrize(
-    ("override", "error", "match"),
+    ("overrides", "changes"),
     [
-        pytest.param("cluster.namespace=other", UsageError, "stays in its namespace", id="moved"),
-        pytest.param("cluster.gpu=1", ConfigError, "Extra inputs", id="mistyped"),
-        pytest.param("cluster.gpus=-1", ConfigError, "greater than or equal to 0", id="range"),
-        pytest.param("cluster.nothing.memory=1Gi", ConfigError, "no key nothing", id="no-section"),
+        pytest.param([], {}, id="nothing"),
+        pytest.param(["storage=s3", "storage.url=s3://b/p"], {}, id="not-of-the-profile"),
+        pytest.param(["cluster.gpus=0"], {"gpus": 0}, id="a-key"),
+        pytest.param(
+            ["cluster.resources.train.memory=64Gi"], {"resources": NAMED.resources}, id="deep"
+        ),
+        pytest.param(
+            ["cluster.node_selector={zone:a}"], {"node_selector": {"zone": "a"}}, id="a-mapping"
+        ),
+        pytest.param(["+cluster.env.B=2"], {"env": {"A": "1", "B": "2"}}, id="added"),
+        pytest.param(["~cluster.env.A"], {"env": {}}, id="removed"),
+        pytest.param(
+            ["cluster.node_selector_convert.zone=b"],
+            {"node_selector_convert": {"zone": "b"}},
+            id="where-there-was-no-mapping",
+        ),
     ],
 )
-def test_a_profile_takes_only_what_it_has(
-    override: str, error: type[Exception], match: str
+def test_a_resumed_run_keeps_its_profile_but_for_what_is_set(
+    overrides: list[str], changes: dict[str, object]
 ) -> None:
-    with pytest.raises(error, match=match):
-        changed_profile(ClusterConfig(), [override])
+    assert resumed_profile(HAD, NAMED, overrides) == HAD.model_copy(update=changes)
+
+
+def test_a_profile_that_is_chosen_anew_replaces_all_but_the_place() -> None:
+    found = resumed_profile(HAD, NAMED, ["cluster=cpu", "cluster.gpus=0"])
+
+    assert found == NAMED.model_copy(update={"namespace": "ml"})
+
+
+@pytest.mark.parametrize("override", ["cluster.namespace=other", "++cluster.context=prod"])
+@pytest.mark.parametrize("chosen", [[], ["cluster=cpu"]])
+def test_a_run_stays_where_it_is(override: str, chosen: list[str]) -> None:
+    with pytest.raises(UsageError, match="stays in its namespace"):
+        resumed_profile(HAD, NAMED, [*chosen, override])

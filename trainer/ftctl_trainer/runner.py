@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -79,8 +80,9 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
             refuse_ended(store, keys)
             # Rendered runs come without the time, and nobody may have put them into the store.
             run = adopted(store, run)
+            look = partial(_look, store, keys, lease, stop)
             with StoreReporter(
-                store, run, stage, holder=holder, fence=lease.fence, check=lease.check
+                store, run, stage, holder=holder, fence=lease.fence, check=look
             ) as reporter:
                 _work(run, stage, store, reporter, lease, stop)
     finally:
@@ -112,6 +114,22 @@ def _is_done(store: Store, keys: RunLayout, stage: Stage) -> bool:
         _log.info("nothing to do: %s and %s are complete", keys.adapter, keys.reference)
         return True
     return False
+
+
+def _look(store: Store, keys: RunLayout, lease: RunLease, stop: threading.Event) -> None:
+    """
+    With each heartbeat: is the run still ours, and still wanted?
+
+    Whoever cancels may have no way to this process: a run of another machine, or one that was
+    rendered and applied by others.
+
+    Raises:
+        StorageError: the lease was lost, or the store does not answer.
+    """
+    lease.check()
+    if not stop.is_set() and store.stat(keys.cancelled) is not None:
+        _log.warning("the run was cancelled: it stops here")
+        stop.set()
 
 
 def _say_waiting() -> Callable[[str, float], None]:
@@ -161,7 +179,8 @@ def _record_failure(context: StageContext, reporter: StoreReporter, error: Excep
         _log.warning("the run's state is left to its new holder: %s", lost)
         return
     if isinstance(error, StoppedError):
-        reporter.finish("stopped", "stopped", reason=error.what)
+        cancelled = context.store.stat(context.layout.cancelled) is not None
+        reporter.finish("cancelled" if cancelled else "stopped", "stopped", reason=error.what)
         return
     if isinstance(error, FtctlError):
         text = str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ftctl.cluster.client import Cluster
@@ -16,6 +17,7 @@ from ftctl.cluster.failures import (
     UnreachableError,
 )
 from ftctl.cluster.kinds import CLAIM, JOB, SECRET, Kind, Object, kind_of, name_of
+from ftctl.cluster.quotas import crowded
 from ftctl.cluster.refusals import quota_never_fits
 from ftctl.errors import ClusterError
 
@@ -29,7 +31,8 @@ def preflight(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
     Ask the cluster whether it would take all objects and the pods of its Jobs. Nothing is made.
 
     Returns:
-        What is no obstacle and yet worth saying: a quota that others use up now.
+        What is no obstacle and yet worth saying: a quota that others use up now, or that takes the
+        stages one at a time only.
     Raises:
         ClusterError: everything that would be refused, or is missing.
     """
@@ -47,6 +50,9 @@ def preflight(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
             refused.append(error)
     if refused:
         raise _together(refused)
+    jobs = [body for body in objects if kind_of(body) is JOB]
+    if jobs:
+        notes += crowded(cluster, jobs[0]["metadata"]["namespace"], jobs)
     return list(dict.fromkeys(notes))
 
 
@@ -73,7 +79,8 @@ def apply(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
     except ClusterError:
         for body in reversed(made):
             meta = body["metadata"]
-            cluster.delete(kind_of(body), meta["name"], meta.get("namespace"))
+            with suppress(ClusterError):  # what went wrong first is what is said
+                cluster.delete(kind_of(body), meta["name"], meta.get("namespace"))
         raise
     return changed
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.delete import KINDS
 from ftctl.cluster.kinds import Object
-from ftctl.cluster.observed import condition, labels
-from ftctl.contract.labels import RUN, all_selector
+from ftctl.cluster.observed import condition, labels, newest
+from ftctl.contract.labels import RUN, STAGE, all_selector, run_selector
 from ftctl.errors import ClusterError
 
 
@@ -26,8 +26,9 @@ def ended_runs(cluster: Cluster, namespace: str, *, before: datetime) -> list[En
     """
     The runs of a namespace that ended before a time, with all they have there.
 
-    A run that a Job of is still pending, suspended or running is not among them, nor one whose
-    objects were made just now: its Jobs may be on their way.
+    A run that a Job of is still pending, suspended or running is not among them, unless it is a
+    convert stage whose train stage failed; nor one whose objects were made just now: its Jobs may
+    be on their way.
     """
     found: dict[str, list[Object]] = {}
     for kind in KINDS:
@@ -47,11 +48,7 @@ def ended_run(cluster: Cluster, namespace: str, run_id: str) -> EndedRun | None:
     Raises:
         ClusterError: one of its Jobs has not ended.
     """
-    items = [
-        {"kind": kind.name, **item}
-        for kind in KINDS
-        for item in cluster.list(kind, namespace, labels=f"{RUN}={run_id}")
-    ]
+    items = _items(cluster, namespace, run_id)
     if not items:
         return None
     if _end(items) is None:
@@ -64,7 +61,20 @@ def ended_run(cluster: Cluster, namespace: str, run_id: str) -> EndedRun | None:
     return EndedRun(run_id, names)
 
 
-def _end(items: Iterable[Object]) -> datetime | None:
+def has_ended(cluster: Cluster, namespace: str, run_id: str) -> bool:
+    """Whether a run that was found to have ended still has: somebody may have resumed it."""
+    return _end(_items(cluster, namespace, run_id)) is not None
+
+
+def _items(cluster: Cluster, namespace: str, run_id: str) -> list[Object]:
+    return [
+        {"kind": kind.name, **item}
+        for kind in KINDS
+        for item in cluster.list(kind, namespace, labels=run_selector(run_id))
+    ]
+
+
+def _end(items: Sequence[Object]) -> datetime | None:
     """When the last of a run's Jobs ended, or its last object was made; None before that."""
     times = []
     for item in items:
@@ -72,7 +82,18 @@ def _end(items: Iterable[Object]) -> datetime | None:
             times.append(item["metadata"]["creationTimestamp"])
             continue
         ended = condition(item, "Complete") or condition(item, "Failed")
-        if ended is None:
+        if ended is not None:
+            times.append(ended["lastTransitionTime"])
+        elif not _waits_for_nothing(item, items):
             return None
-        times.append(ended["lastTransitionTime"])
     return max(map(datetime.fromisoformat, times), default=None)
+
+
+def _waits_for_nothing(job: Object, items: Iterable[Object]) -> bool:
+    """Whether it is a convert stage that no train stage will hand over to, until a resume."""
+    if labels(job).get(STAGE) != "convert" or job.get("status", {}).get("ready"):
+        return False
+    train = newest(
+        item for item in items if item["kind"] == "Job" and labels(item).get(STAGE) == "train"
+    )
+    return train is not None and condition(train, "Failed") is not None

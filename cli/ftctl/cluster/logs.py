@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ftctl.cluster.client import Cluster
-from ftctl.cluster.failures import MissingError, RefusedError
+from ftctl.cluster.failures import ForbiddenError, MissingError, RefusedError, UnreachableError
 from ftctl.cluster.kinds import POD, Object
 from ftctl.cluster.observed import containers, is_over, labels
 from ftctl.contract.labels import STAGE, run_selector
@@ -44,6 +45,11 @@ def read_logs(
             yield from _container_lines(cluster, pod, container, sources, follow=False)
 
 
+def pod_names(cluster: Cluster, namespace: str, run_id: str) -> set[str]:
+    """The pods of a run that are still there."""
+    return {pod["metadata"]["name"] for pod in _pods(cluster, namespace, run_id, None)}
+
+
 def follow_logs(
     cluster: Cluster,
     namespace: str,
@@ -65,7 +71,9 @@ def follow_logs(
     looks = _LAST_LOOKS
     while looks:
         has_ended = ended()
-        follower.see(_pods(cluster, namespace, run_id, stage))
+        # How long a cluster may be silent is for `ended` to say, which asks it too.
+        with suppress(UnreachableError):
+            follower.see(_pods(cluster, namespace, run_id, stage))
         yield from follower.lines()
         looks = looks - 1 if has_ended else _LAST_LOOKS
         if has_ended and follower.is_idle:
@@ -125,8 +133,15 @@ class _Follower:
                 return
 
     def _follow(self, pod: Object, container: Object, sources: dict[str, str]) -> None:
-        for line in _container_lines(self._cluster, pod, container, sources, follow=True):
-            self._lines.put(line)
+        try:
+            for line in _container_lines(self._cluster, pod, container, sources, follow=True):
+                self._lines.put(line)
+        except ClusterError as error:
+            name = pod["metadata"]["name"]
+            text = f"its log cannot be read: {error.what}"
+            self._lines.put(
+                PodLine(sources[name], labels(pod).get(STAGE, ""), name, container["name"], text)
+            )
 
 
 def _container_lines(
@@ -168,6 +183,8 @@ def _followed(cluster: Cluster, pod: Object, container: str) -> Iterator[str]:
                     yield text
         except (MissingError, RefusedError):
             return
+        except ForbiddenError:
+            raise
         except ClusterError:
             time.sleep(POLL_S)
             continue

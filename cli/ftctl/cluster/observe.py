@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ftctl.cluster.attempts import failed_container
 from ftctl.cluster.client import Cluster
-from ftctl.cluster.failures import MissingError
+from ftctl.cluster.failures import ForbiddenError, MissingError
 from ftctl.cluster.judge import judge
 from ftctl.cluster.kinds import EVENT, JOB, POD, WORKLOAD, Object
 from ftctl.cluster.observed import Observed, condition, is_over
@@ -47,11 +47,7 @@ def observe(
     return Observed(
         jobs=jobs,
         pods=pods,
-        events=[
-            event
-            for item in (*halted, *pending)
-            for event in cluster.list(EVENT, namespace, fields=_about(item))
-        ],
+        events=[event for item in (*halted, *pending) for event in events_about(cluster, item)],
         workloads=workloads,
         logs=_logs(cluster, namespace, partial),
         places=_places(cluster, namespace, workloads),
@@ -72,6 +68,17 @@ def tail(cluster: Cluster, namespace: str, pod: Object) -> Sequence[str]:
         return ()
 
 
+def events_about(cluster: Cluster, item: Object) -> list[Object]:
+    """An object's events; none for a user who may not look at them."""
+    meta = item["metadata"]
+    try:
+        return list(
+            cluster.list(EVENT, meta["namespace"], fields=f"involvedObject.uid={meta['uid']}")
+        )
+    except ForbiddenError:
+        return []
+
+
 def _logs(cluster: Cluster, namespace: str, partial: Observed) -> dict[str, Sequence[str]]:
     """Of each Job's newest pod that failed."""
     newest = []
@@ -86,17 +93,13 @@ def _has_no_pod(job: Object, partial: Observed) -> bool:
     return not ended and all(is_over(pod) for pod in partial.pods_of(job))
 
 
-def _about(item: Object) -> str:
-    return f"involvedObject.uid={item['metadata']['uid']}"
-
-
 def _workloads(cluster: Cluster, namespace: str, jobs: Sequence[Object]) -> list[Object]:
     if not any(job["spec"].get("suspend") for job in jobs):
         return []
     try:
         return list(cluster.list(WORKLOAD, namespace))
-    except MissingError:
-        return []  # Suspended by something else than Kueue.
+    except (MissingError, ForbiddenError):
+        return []  # Suspended by something else than Kueue, or by one that is not for this user.
 
 
 def _places(cluster: Cluster, namespace: str, workloads: Sequence[Object]) -> dict[str, int]:

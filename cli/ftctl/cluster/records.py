@@ -8,9 +8,10 @@ from datetime import datetime
 from ftctl.cluster.attempts import attempt_reason, exit_code, failed_container
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.judge import has_failed, stage_view
-from ftctl.cluster.kinds import EVENT, Object
-from ftctl.cluster.observe import tail
+from ftctl.cluster.kinds import Object
+from ftctl.cluster.observe import events_about, tail
 from ftctl.cluster.observed import Observed, event_time, labels
+from ftctl.contract.clusterview import Reason
 from ftctl.contract.labels import STAGE
 from ftctl.contract.placement import FailureRecord
 from ftctl.contract.status import Stage
@@ -40,7 +41,7 @@ def keep_failures(
         records += [_of_pod(cluster, job, pod, observed, redact) for pod in reversed(pods)]
         # A Job that ran out of time deletes its pods.
         if not observed.pods_of(job) and job["metadata"]["name"] not in known:
-            records += _of_job(cluster, job, observed)
+            records += _of_job(cluster, job, observed, redact)
     return [record for record in records if write_failure(store, run_id, record)]
 
 
@@ -60,20 +61,21 @@ def _of_pod(
     ended = failed_container(pod)
     finished = ended["state"]["terminated"].get("finishedAt") if ended else None
     with_log = Observed(logs={name: lines}, needs=observed.needs)
-    reason = attempt_reason(pod, with_log)
     return FailureRecord(
         stage=_stage(pod),
         pod=name,
         job=job["metadata"]["name"],
         time=_time(finished or pod["metadata"]["creationTimestamp"]),
-        reason=reason.model_copy(update={"what": redact(reason.what)}),
+        reason=_redacted(attempt_reason(pod, with_log), redact),
         exit_code=exit_code(pod),
-        events=[*_events(cluster, job), *_events(cluster, pod)],
+        events=[*_events(cluster, job, redact), *_events(cluster, pod, redact)],
         log=[redact(line) for line in lines],
     )
 
 
-def _of_job(cluster: Cluster, job: Object, observed: Observed) -> Sequence[FailureRecord]:
+def _of_job(
+    cluster: Cluster, job: Object, observed: Observed, redact: Redact
+) -> Sequence[FailureRecord]:
     view = stage_view(_stage(job), job, observed)
     if view.state != "failed" or view.reason is None:
         return []
@@ -85,21 +87,24 @@ def _of_job(cluster: Cluster, job: Object, observed: Observed) -> Sequence[Failu
             pod=None,
             job=view.job,
             time=_time(when),
-            reason=view.reason,
-            events=_events(cluster, job),
+            reason=_redacted(view.reason, redact),
+            events=_events(cluster, job, redact),
         )
     ]
 
 
-def _events(cluster: Cluster, item: Object) -> list[str]:
+def _redacted(reason: Reason, redact: Redact) -> Reason:
+    hint = None if reason.hint is None else redact(reason.hint)
+    return reason.model_copy(update={"what": redact(reason.what), "hint": hint})
+
+
+def _events(cluster: Cluster, item: Object, redact: Redact) -> list[str]:
     """`2026-01-01T00:00:00Z Warning FailedMount x3: ...`, oldest first."""
-    meta = item["metadata"]
-    found = cluster.list(EVENT, meta["namespace"], fields=f"involvedObject.uid={meta['uid']}")
     return [
         f"{event_time(event)} {event.get('type')} {event.get('reason')}"
         + (f" x{event['count']}" if (event.get("count") or 1) > 1 else "")
-        + f": {event.get('message')}"
-        for event in sorted(found, key=event_time)
+        + f": {redact(str(event.get('message')))}"
+        for event in sorted(events_about(cluster, item), key=event_time)
     ]
 
 

@@ -10,6 +10,7 @@ from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import ExistsError
 from ftctl.cluster.kinds import SECRET, Object
 from ftctl.contract import labels
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.pods import HUB_TOKEN
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
@@ -58,6 +59,7 @@ class SecretState:
 
     @property
     def usable(self) -> bool:
+        """Whether pods find in it what they must have."""
         return self.exists and not self.missing
 
 
@@ -67,9 +69,11 @@ def wanted_secrets(config: Config) -> list[WantedSecret]:
     if config.storage.secret:
         required, optional = _same(_AWS_KEYS), _same((_AWS_TOKEN,))
         found.append(WantedSecret(config.storage.secret, "storage.secret", required, optional))
-    if config.cluster.hf_secret:
-        name, _, key = config.cluster.hf_secret.partition("/")
-        found.append(WantedSecret(name, "cluster.hf_secret", {key or HUB_TOKEN: HUB_TOKEN}, {}))
+    hub = hub_secret(config)
+    if hub:
+        name, key = hub
+        setting = "cluster.hf_secret" if config.cluster.hf_secret else "other.hf_token"
+        found.append(WantedSecret(name, setting, {key: HUB_TOKEN}, {}))
     if config.tracking.secret:
         required_keys, optional_keys = _TRACKERS.get(config.tracking.backend, ((), ()))
         found.append(

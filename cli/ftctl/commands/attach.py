@@ -11,16 +11,20 @@ from ftctl.errors import (
     FtctlError,
     InterruptedRunError,
     RunFailedError,
+    StorageError,
     by_exit_code,
 )
 
 if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.contract.clusterview import ClusterView, StageView
+    from ftctl.local.view import View
     from ftctl.storage.base import Store
 
 # How often the Jobs are looked at while logs are followed.
 _LOOK_S = 2.0
+# A laptop that changes its network, an API server that is upgraded: the run does not mind.
+_PATIENCE_S = 300.0
 
 
 def attach(store: Store, place: Place, *, quiet: bool) -> None:
@@ -63,20 +67,36 @@ class _Watcher:
     def __init__(self, store: Store, place: Place, say: Callable[[str], None]) -> None:
         self._store, self._place, self._say = store, place, say
         self._looked = float("-inf")
+        self._answered = time.monotonic()
         self._view: ClusterView | None = None
         self._said: dict[str, str] = {}
 
     def ended(self) -> bool:
         """Whether the run is over; asks the cluster at most every _LOOK_S seconds."""
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self._look()
+            self._looked = time.monotonic()
+        return self._view is not None and self._view.is_over
+
+    def _look(self) -> None:
+        """Raises UnreachableError, StorageError: no answer for _PATIENCE_S."""
+        from ftctl.cluster.failures import UnreachableError
         from ftctl.cluster.place import look_and_keep
         from ftctl.config.secret import redact
 
-        if time.monotonic() - self._looked >= _LOOK_S:
+        try:
             self._view = look_and_keep(self._place, self._store, redact)
-            self._looked = time.monotonic()
-            for stage in self._view.stages:
-                self._tell(stage)
-        return self._view is not None and self._view.is_over
+        except (UnreachableError, StorageError) as error:
+            run_id = self._place.run_id
+            if time.monotonic() - self._answered > _PATIENCE_S:
+                hint = f"The run itself goes on; `ftctl logs -f {run_id}` comes back to it."
+                raise type(error)(error.what, where=error.where, hint=hint) from error
+            self._say_once("", f"{error.what}; trying on")
+            return
+        self._answered = time.monotonic()
+        self._said.pop("", None)
+        for stage in self._view.stages:
+            self._tell(stage)
 
     def failure(self) -> FtctlError | None:
         """The error that the run ended with, or None: it is published."""
@@ -90,8 +110,12 @@ class _Watcher:
         reason = stage.reason or (stage.last_failure if stage.state == "running" else None)
         text = f"{stage.stage} {stage.state}: {reason}" if reason else ""
         # Between two attempts the reason goes and comes back: once is enough.
-        if text and text != self._said.get(stage.stage) and stage.state != "failed":
-            self._said[stage.stage] = text
+        if text and stage.state != "failed":
+            self._say_once(stage.stage, text)
+
+    def _say_once(self, of: str, text: str) -> None:
+        if text != self._said.get(of):
+            self._said[of] = text
             self._say(text)
 
 
@@ -130,11 +154,9 @@ def _class_of(failed: StageView) -> type[FtctlError]:
     return by_exit_code(failed.exit_code)
 
 
-def _show(view: object, source: str, text: str) -> None:
-    from ftctl.local.view import View
+def _show(view: View, source: str, text: str) -> None:
     from ftctl.report.loglines import parsed
 
-    assert isinstance(view, View)
     line = parsed(text)
     if line:
         view.line(line)

@@ -8,6 +8,7 @@ import typer
 
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Quiet
 from ftctl.commands.target import Run, configured_run
+from ftctl.errors import ClusterError
 
 if TYPE_CHECKING:
     from ftctl.storage.base import Store
@@ -60,13 +61,21 @@ def _stop(store: Store, run_id: str, *, quiet: bool) -> list[str]:
     present = find_tombstone(store, layout)
     if present is None or present.kind != "cancelled":
         write_tombstone(store, layout, "cancelled", "by `ftctl cancel`")
-    deleted = []
     placement = read_placement(store, run_id)
-    if placement is not None:
+    try:
+        if placement is None:
+            return []
         place = open_place(placement, run_id)
-        deleted = delete_jobs(place.cluster, place.namespace, place.jobs(), _Waiting(quiet).say)
-    mark_run(store, read_run(store, run_id), "cancelled")
-    return deleted
+        return delete_jobs(place.cluster, place.namespace, place.jobs(), _Waiting(quiet).say)
+    except ClusterError as error:
+        raise ClusterError(
+            f"its Jobs could not be deleted: {error.what}",
+            where=error.where,
+            hint="Its pods find in the store that it is cancelled, and end by themselves. "
+            f"`ftctl cancel {run_id}` again removes the Jobs. {error.hint or ''}".strip(),
+        ) from error
+    finally:
+        mark_run(store, read_run(store, run_id), "cancelled")
 
 
 class _Waiting:

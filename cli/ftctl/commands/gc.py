@@ -86,6 +86,7 @@ def gc(  # noqa: PLR0913  the options of a command are its interface
         typer.echo(_plan(ended, left), err=not (ended or left))
     if (ended or left) and not dry_run:
         confirm("Remove all of this?", yes=yes)
+        ended = _still_ended(cluster, config.cluster.namespace, ended)
         _remove(cluster, config.cluster.namespace, store, ended, left)
     if as_json:
         typer.echo(_told(ended, left))
@@ -120,6 +121,23 @@ def _in_store(
     if ids:
         return [whole_run(store, run_id) for run_id in ids]
     return find_leftovers(store, before=before, unreferenced=unreferenced)
+
+
+def _still_ended(
+    cluster: Cluster | None, namespace: str, ended: Sequence[EndedRun]
+) -> list[EndedRun]:
+    """Without the runs that were resumed while somebody thought about the answer."""
+    from ftctl.cluster.ended import has_ended
+
+    still: list[EndedRun] = []
+    if cluster is None:
+        return still
+    for run in ended:
+        if has_ended(cluster, namespace, run.run_id):
+            still.append(run)
+        else:
+            typer.echo(f"{run.run_id} goes on again, and stays", err=True)
+    return still
 
 
 def _remove(

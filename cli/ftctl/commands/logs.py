@@ -55,7 +55,7 @@ def logs(
         shown = True
         _print(line, as_json=as_json)
     if not shown:
-        _print_kept(store, run_id, stage, as_json=as_json)
+        typer.echo(f"no pod of {run_id} has printed anything that is still there", err=True)
 
 
 def _lines(store: Store, place: Place, stage: str | None, *, follow: bool) -> Iterator[PodLine]:
@@ -63,6 +63,7 @@ def _lines(store: Store, place: Place, stage: str | None, *, follow: bool) -> It
     from ftctl.cluster.place import look_and_keep
     from ftctl.config.secret import redact
 
+    yield from _kept(store, place, stage)
     if not follow:
         yield from read_logs(place.cluster, place.namespace, place.run_id, stage)
         return
@@ -90,15 +91,13 @@ def _print(line: PodLine, *, as_json: bool) -> None:
         typer.echo(f"{line.source:<9}{readable(line.text)}")
 
 
-def _print_kept(store: Store, run_id: str, stage: str | None, *, as_json: bool) -> None:
-    """What the store has of pods that are gone."""
-    from ftctl.cluster.logs import PodLine
+def _kept(store: Store, place: Place, stage: str | None) -> Iterator[PodLine]:
+    """What the store has of pods that failed and are gone, as after a resume."""
+    from ftctl.cluster.logs import PodLine, pod_names
     from ftctl.storage.placement import read_failures
 
-    records = [one for one in read_failures(store, run_id) if stage in (None, one.stage)]
-    if not records:
-        typer.echo(f"no pod of {run_id} has printed anything that is still there", err=True)
-    for record in records:
-        for text in record.log:
-            line = PodLine(record.stage, record.stage, record.pod or "", record.stage, text)
-            _print(line, as_json=as_json)
+    there = pod_names(place.cluster, place.namespace, place.run_id)
+    for record in read_failures(store, place.run_id):
+        if stage in (None, record.stage) and record.pod not in there:
+            for text in record.log:
+                yield PodLine(record.stage, record.stage, record.pod or "", record.stage, text)

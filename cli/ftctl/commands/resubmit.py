@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ftctl.errors import ConfigError, UsageError
+from ftctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ftctl.contract.operational import ClusterConfig
@@ -42,6 +42,7 @@ def resubmit(
     from ftctl.commands.asking import confirm
     from ftctl.commands.plan import make_plan
     from ftctl.commands.rendering import objects_of
+    from ftctl.commands.standing import other_settings
     from ftctl.commands.submit import answer, end
     from ftctl.config.secret import redact
     from ftctl.contract.layout import RunLayout
@@ -57,9 +58,9 @@ def resubmit(
     run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
     objects = objects_of(run)
     view = look_and_keep(place, store, redact)
-    if view.is_alive and not view.failed:
+    if view.goes_on:
         clear_tombstones(store, RunLayout(run.run_id))
-        typer.echo(f"{run.run_id} is running already", err=True)
+        typer.echo(f"{run.run_id} is running already{other_settings(view, objects)}", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)
         return
     plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
@@ -74,53 +75,43 @@ def resubmit(
         answer(plan, "resumed", as_json=as_json)
 
 
-def changed_profile(profile: ClusterConfig, overrides: Sequence[str]) -> ClusterConfig:
+def resumed_profile(
+    had: ClusterConfig, named: ClusterConfig, overrides: Sequence[str]
+) -> ClusterConfig:
     """
-    A profile with `cluster.KEY=VALUE` laid over it.
+    The profile that a run had, or the one that is chosen now, with what is set besides.
 
+    Args:
+        named: the profile that the overrides were composed into, which has their values.
     Raises:
-        ConfigError: a key or value that the profile does not take.
         UsageError: the namespace or context: a run stays in its place.
     """
-    from pydantic import ValidationError
-
-    from ftctl.contract.operational import ClusterConfig
-
-    values: dict[str, Any] = profile.model_dump(mode="json")
-    for override in overrides:
-        key, _, text = override.partition("=")
+    keys = {override: override.lstrip("+~").partition("=")[0] for override in overrides}
+    for override, key in keys.items():
         if key in ("cluster.namespace", "cluster.context"):
             raise UsageError(
                 "a run stays in its namespace",
                 where=f"override {override}",
                 hint="Cancel it, then submit the same inputs there.",
             )
-        _set(values, key.split(".")[1:], _value(text), override)
-    try:
-        return ClusterConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(["cluster", *map(str, first["loc"])])
-        raise ConfigError(first["msg"], where=place, hint=_explain(place)) from error
+    if "cluster" in keys.values():
+        return named.model_copy(update={"namespace": had.namespace, "context": had.context})
+    values, wanted = had.model_dump(mode="json"), named.model_dump(mode="json")
+    for key in keys.values():
+        section, *path = key.split(".")
+        if section == "cluster":
+            _lay_over(values, wanted, path)
+    return type(had).model_validate(values)
 
 
-def _set(values: dict[str, Any], path: Sequence[str], value: Any, override: str) -> None:
+def _lay_over(values: dict[str, Any], wanted: dict[str, Any], path: Sequence[str]) -> None:
+    """Give the place at `path` what it is in `wanted`; a mapping that was none comes whole."""
     for name in path[:-1]:
-        if not isinstance(values.get(name), dict):
-            raise ConfigError(f"there is no key {name}", where=f"override {override}")
-        values = values[name]
-    values[path[-1]] = value
-
-
-def _value(text: str) -> Any:
-    """As YAML reads it, which is what Hydra's grammar gives for these."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _explain(key: str) -> str:
-    return f"`ftctl config explain {key}` says what it takes."
+        if not (isinstance(values.get(name), dict) and isinstance(wanted.get(name), dict)):
+            values[name] = wanted.get(name)
+            return
+        values, wanted = values[name], wanted[name]
+    if path[-1] in wanted:
+        values[path[-1]] = wanted[path[-1]]
+    else:
+        values.pop(path[-1], None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,11 +12,6 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Qui
 from ftctl.commands.submit import Wait
 from ftctl.commands.target import Run
 from ftctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from ftctl.contract.operational import ClusterConfig
-    from ftctl.contract.runfile import RunFile
-    from ftctl.contract.spec import Config
 
 # Sections that decide a run's result: `resume` would have to ignore them.
 _DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
@@ -59,13 +54,13 @@ def resume(  # noqa: PLR0913  the options of a command are its interface
     known = read_run(store, run_id)
     placement = None if here else read_placement(store, run_id)
     if placement:
-        from ftctl.commands.resubmit import resubmit
+        from ftctl.commands.resubmit import resubmit, resumed_profile
 
         resubmit(
             known,
             store,
             placement,
-            _profile(known, config, overrides or []),
+            resumed_profile(known.config.cluster, config.cluster, overrides or []),
             wait=wait,
             yes=yes,
             as_json=as_json,
@@ -77,18 +72,6 @@ def resume(  # noqa: PLR0913  the options of a command are its interface
     clear_placement(store, run_id)
     # The store may have moved, or be reached another way, since the run was made.
     finish(located(known, config.storage, store.url), store, as_json=as_json, quiet=quiet)
-
-
-def _profile(run: RunFile, config: Config, overrides: Sequence[str]) -> ClusterConfig:
-    """The profile that the run had, or the one that is named now, with what is set besides."""
-    from ftctl.commands.resubmit import changed_profile
-
-    had = run.config.cluster
-    if any(override.startswith("cluster=") for override in overrides):
-        return config.cluster.model_copy(
-            update={"namespace": had.namespace, "context": had.context}
-        )
-    return changed_profile(had, [each for each in overrides if each.startswith("cluster.")])
 
 
 def _refuse_other_inputs(overrides: Sequence[str]) -> None:

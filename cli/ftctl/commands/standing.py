@@ -35,13 +35,11 @@ def is_under_way(
     refuse_ended(store, run_id)
     _refuse_elsewhere(store, place)
     view = look_and_keep(place, store, redact) if not dry_run else _look(place)
-    if not view.stages:
-        return False
     if view.failed:
         _refuse_same(view, run_id, objects)
         return False
-    if view.is_alive:
-        other = _other_settings(view, objects)
+    if view.goes_on:
+        other = other_settings(view, objects)
         _say_known(store, run_id, f"running already{other}", as_json=as_json)
         return True
     return False
@@ -82,7 +80,8 @@ def _refuse_same(view: ClusterView, run_id: str, objects: Sequence[dict[str, Any
         raise failure_of(failed, run_id)
 
 
-def _other_settings(view: ClusterView, objects: Sequence[dict[str, Any]]) -> str:
+def other_settings(view: ClusterView, objects: Sequence[dict[str, Any]]) -> str:
+    """What to add to "running already" where the Jobs that run are not those of `objects`."""
     names = {body["metadata"]["name"] for body in objects}
     if all(stage.job in names for stage in view.stages):
         return ""

@@ -132,6 +132,7 @@ def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
 
 
 def answer(plan: Plan, state: str, *, as_json: bool) -> None:
+    """Print the plan as JSON, or the run's id, and after a submission what may come next."""
     if as_json:
         from ftctl.commands.answers import PlanAnswer
 

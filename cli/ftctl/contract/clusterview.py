@@ -14,6 +14,8 @@ StageState = Literal[
     "queued", "pending", "waiting", "running", "retrying", "stopping", "succeeded", "failed"
 ]
 _ALIVE = ("queued", "pending", "waiting", "running", "retrying", "stopping")
+# Of the convert stage: the handoff may still be to come.
+_BEFORE_WORK = ("queued", "pending", "waiting", "retrying")
 
 
 class Reason(Stored):
@@ -54,6 +56,19 @@ class ClusterView(Stored):
         return any(stage.state in _ALIVE for stage in self.stages)
 
     @property
+    def goes_on(self) -> bool:
+        """
+        Whether the run comes to its end here with nothing more created.
+
+        Not one whose Jobs are being deleted, nor one whose convert stage waits for a train stage
+        that has no Job any more.
+        """
+        states = {stage.stage: stage.state for stage in self.stages}
+        waits_for_none = "train" not in states and states.get("convert") in _BEFORE_WORK
+        ending = {"failed", "stopping"} & set(states.values())
+        return self.is_alive and not ending and "convert" in states and not waits_for_none
+
+    @property
     def is_over(self) -> bool:
         """Whether the run ended here: a stage failed for good, or all that are here succeeded."""
         return self.failed is not None or not self.is_alive
@@ -62,12 +77,3 @@ class ClusterView(Stored):
     def failed(self) -> StageView | None:
         """The first stage that failed for good."""
         return next((stage for stage in self.stages if stage.state == "failed"), None)
-
-    @property
-    def troubled(self) -> StageView | None:
-        """The first stage that has a reason not to go on."""
-        return next((stage for stage in self.stages if stage.reason), None)
-
-    def stage(self, name: Stage) -> StageView | None:
-        """The view of a stage, or None when the cluster has no Job of it."""
-        return next((stage for stage in self.stages if stage.stage == name), None)

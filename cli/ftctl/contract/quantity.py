@@ -1,4 +1,4 @@
-"""Amounts of memory as Kubernetes writes them."""
+"""Amounts of memory and processors as Kubernetes writes them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,27 @@ def quantity_bytes(text: str) -> int:
     Raises:
         ValueError: `text` is no such amount.
     """
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no amount of memory; write it as 80Gi or 80G")
-    return int(Decimal(match[1]) * _UNITS[match[2] or ""])
+    return int(_amount(text, "memory; write it as 80Gi or 80G"))
+
+
+def cpu_cores(text: str) -> float:
+    """
+    Cores of an amount: `4`, `1.5` or `500m`.
+
+    Raises:
+        ValueError: `text` is no such amount.
+    """
+    return float(_amount(text, "cores; write it as 2 or 500m"))
 
 
 def quantity(count: int) -> str:
     """Bytes in whole Mi or Gi, rounded up: what a pod asks for."""
     mib = -(-count // 2**20)
     return f"{-(-mib // 1024)}Gi" if mib >= 1024 else f"{mib}Mi"
+
+
+def _amount(text: str, of: str) -> Decimal:
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no amount of {of}")
+    return Decimal(match[1]) * _UNITS[match[2] or ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.doctor.finding import Context, Finding, fail, ok, warn
 from ftctl.errors import ConfigError, StorageError
 from ftctl.runs.model import locate_model
@@ -12,7 +13,7 @@ CHECK = "model"
 
 def check(ctx: Context) -> list[Finding]:
     """Ask the hub for the model's config.json, as a pod will for all of it."""
-    model, cluster = ctx.config.model, ctx.config.cluster
+    model = ctx.config.model
     try:
         path = locate_model(model.model_name)
         if path is not None:
@@ -22,7 +23,7 @@ def check(ctx: Context) -> list[Finding]:
         return [fail(CHECK, f"{model.model_name}: {error.what}", error.hint)]
     except StorageError as error:
         return [warn(CHECK, f"{model.model_name}: {error.what}, from here", error.hint)]
-    if ctx.environment.get("HF_TOKEN") and not cluster.hf_secret:
+    if ctx.environment.get("HF_TOKEN") and hub_secret(ctx.config) is None:
         return [
             warn(
                 CHECK,

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ftctl.cluster.apply import apply, preflight
-from ftctl.cluster.client import Cluster
 from ftctl.cluster.delete import delete_run
 from ftctl.cluster.failures import ForbiddenError, UnreachableError
-from ftctl.cluster.kinds import EVENT, POD, Object
+from ftctl.cluster.kinds import POD, Object
+from ftctl.cluster.observe import events_about
 from ftctl.cluster.observed import Observed, containers
 from ftctl.cluster.pending import pending_reason
 from ftctl.contract.clusterview import Reason
@@ -59,7 +59,9 @@ def _ended(ctx: Context, pod: Object) -> tuple[Object, Reason | None]:
         found = ctx.cluster.get(POD, pod["metadata"]["name"], ctx.namespace)
         if all("terminated" in one.get("state", {}) for one in containers(found) or [{}]):
             return found, None
-        reason = pending_reason(found, _observed(ctx.cluster, ctx.namespace, found))
+        reason = pending_reason(
+            found, Observed(pods=[found], events=events_about(ctx.cluster, found))
+        )
         late = time.monotonic() > deadline
         if reason is not None and (late or reason.code in _CERTAIN):
             return found, reason
@@ -68,15 +70,6 @@ def _ended(ctx: Context, pod: Object) -> tuple[Object, Reason | None]:
             hint = "Its images may be large: try again, or allow more with --timeout."
             return found, Reason(code="Timeout", what=what, hint=hint)
         time.sleep(_POLL_S)
-
-
-def _observed(cluster: Cluster, namespace: str, pod: Object) -> Observed:
-    try:
-        about = f"involvedObject.uid={pod['metadata']['uid']}"
-        events = list(cluster.list(EVENT, namespace, fields=about))
-    except ForbiddenError:
-        events = []
-    return Observed(pods=[pod], events=events)
 
 
 def _judged(pod: Object, reason: Reason | None) -> list[Finding]:

@@ -68,13 +68,8 @@ def convert_host(shape: Architecture, config: Config) -> dict[str, int]:
 
 def train_disk(shape: Architecture, config: Config, *, gguf: int | None) -> dict[str, int]:
     """Disk of the train stage; `gguf` is the size of a base that is a GGUF file."""
-    base = {"base model": _STORED_BYTES * shape.parameters}
-    if gguf is not None:
-        base |= {"base model, packed": gguf}
-    if config.cluster.cache.kind != "none":
-        base = {}
     trained = trained_weights(shape, config.model)
-    return base | {
+    return _base(shape, config, gguf) | {
         "checkpoints": _CHECKPOINTS * _checkpoint(shape, config),
         "adapter": FLOAT32 * trained.weights,
         "logs and reference": _SMALL_BYTES,
@@ -83,18 +78,13 @@ def train_disk(shape: Architecture, config: Config, *, gguf: int | None) -> dict
 
 def convert_disk(shape: Architecture, config: Config, *, gguf: int | None) -> dict[str, int]:
     """Disk of the convert stage."""
-    base = {"base model": _STORED_BYTES * shape.parameters}
-    if gguf is not None:
-        base |= {"base model, packed": gguf}
-    if config.cluster.cache.kind != "none":
-        base = {}
     trained = trained_weights(shape, config.model)
     files = {f"GGUF {qtype}": gguf_bytes(shape, qtype) for qtype in config.model.qtypes}
     between = {}
     if shape.family not in _ONE_PASS:
         between = {"merged model and its GGUF": 2 * _STORED_BYTES * shape.parameters}
     return (
-        base
+        _base(shape, config, gguf)
         | files
         | between
         | {
@@ -102,6 +92,14 @@ def convert_disk(shape: Architecture, config: Config, *, gguf: int | None) -> di
             "logs and reference": _SMALL_BYTES,
         }
     )
+
+
+def _base(shape: Architecture, config: Config, gguf: int | None) -> dict[str, int]:
+    """The base model, where no volume keeps it."""
+    if config.cluster.cache.kind != "none":
+        return {}
+    packed = {} if gguf is None else {"base model, packed": gguf}
+    return {"base model": _STORED_BYTES * shape.parameters, **packed}
 
 
 def _checkpoint(shape: Architecture, config: Config) -> int:

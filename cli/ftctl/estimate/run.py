@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftctl.contract.quantity import quantity_bytes
+from ftctl.contract.quantity import cpu_cores, quantity_bytes
 from ftctl.contract.spec import Config
 from ftctl.estimate import host
 from ftctl.estimate.architecture import Architecture
@@ -159,11 +159,6 @@ def _flops_per_s(config: Config) -> float | None:
     if not cluster.gpus:
         return CPU_CORE_FLOPS * cpu_cores(cluster.resources.train.cpu)
     return None if cluster.gpu_tflops is None else GPU_EFFICIENCY * TERA * cluster.gpu_tflops
-
-
-def cpu_cores(text: str) -> float:
-    """Cores of a Kubernetes amount: `4`, `1.5` or `500m`."""
-    return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def _on_cpu(found: list[Phase]) -> dict[str, int]:

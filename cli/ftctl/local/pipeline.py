@@ -78,7 +78,8 @@ def _failure(run: RunFile, stage: Stage, end: StageEnd, last: _Last) -> Exceptio
             hint=resume,
         )
     if end.exit_code == STOPPED:
-        return StoppedError(last.error or "stopped by a signal", where=run.run_id, hint=resume)
+        what = last.error or "stopped by a signal, or by `ftctl cancel`"
+        return StoppedError(what, where=run.run_id, hint=resume)
     if last.error:
         return by_exit_code(end.exit_code)(last.error)
     reason = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
@@ -45,8 +46,7 @@ def _profile(config: Config) -> Iterator[ConfigError]:
     if cluster.cache.kind != "none" and not cluster.cache.name:
         what = "claim" if cluster.cache.kind == "pvc" else "path on the node"
         yield ConfigError(f"the {what} is not named", where="cluster.cache.name")
-    referred = (config.other.hf_token or "").startswith("secret:")
-    if config.other.hf_login and not cluster.hf_secret and not referred:
+    if config.other.hf_login and hub_secret(config) is None:
         yield ConfigError(
             "other.hf_login is true, but no Secret with a hub token is named",
             where="cluster.hf_secret",

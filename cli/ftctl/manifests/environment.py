@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.operational import ResourcesConfig
 from ftctl.contract.pods import CA_PATH, CACHE_DIR, HUB_TOKEN, IMAGE_VARIABLES, WORK_DIR
+from ftctl.contract.quantity import cpu_cores
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Stage
 from ftctl.manifests.metadata import Manifest
@@ -49,10 +51,11 @@ def variables(config: Config, stage: Stage, images: Mapping[Stage, str]) -> list
 
 def secret_variables(config: Config) -> list[Manifest]:
     """The `env` that Secrets fill."""
-    if not config.cluster.hf_secret:
+    found = hub_secret(config)
+    if found is None:
         return []
-    name, _, key = config.cluster.hf_secret.partition("/")
-    reference = {"secretKeyRef": {"name": name, "key": key or HUB_TOKEN}}
+    name, key = found
+    reference = {"secretKeyRef": {"name": name, "key": key}}
     return [{"name": HUB_TOKEN, "valueFrom": reference}]
 
 
@@ -64,9 +67,7 @@ def secret_sources(config: Config, *, tracking: bool) -> list[Manifest]:
 
 def threads(resources: ResourcesConfig) -> int:
     """Threads for the cores asked for, at least one: a pod sees all cores of its node."""
-    text = resources.cpu
-    cores = float(text[:-1]) / 1000 if text.endswith("m") else float(text)
-    return max(1, math.floor(cores))
+    return max(1, math.floor(cpu_cores(resources.cpu)))
 
 
 def _network(config: Config) -> dict[str, str]:

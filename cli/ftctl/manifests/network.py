@@ -11,6 +11,8 @@ from ftctl.errors import ConfigError
 from ftctl.manifests.metadata import Manifest, metadata
 
 _HTTPS = 443
+# The second is what OpenShift's DNS pods have behind port 53 of their Service.
+_DNS = (53, 5353)
 _DEFAULT_PORTS = {"http": 80, "https": _HTTPS}
 # Where clouds hand out the identity of a pod or node, by plain HTTP: link-local, RFC 3927.
 _IDENTITY = {"cidr": "169.254.0.0/16", "ports": (80, 988)}
@@ -25,7 +27,11 @@ def network_policy(run: RunFile) -> Manifest:
     """
     config = run.config
     egress: list[Manifest] = [
-        {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]},
+        {
+            "ports": [
+                {"protocol": protocol, "port": port} for port in _DNS for protocol in ("UDP", "TCP")
+            ]
+        },
         {"ports": [{"protocol": "TCP", "port": port} for port in egress_ports(config)]},
     ]
     if not config.storage.secret:

@@ -6,8 +6,6 @@ from ftctl.contract.clusterview import ClusterView, StageView
 from ftctl.contract.status import State
 from ftctl.report.record import RunRecord
 
-_PENDING = ("queued", "pending", "waiting", "retrying")
-
 
 def joined_state(record: RunRecord, view: ClusterView | None) -> State:
     """

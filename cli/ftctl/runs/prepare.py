@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.identity import content_hash, deciding
 from ftctl.contract.names import run_id, run_name
 from ftctl.contract.operational import ClusterConfig
@@ -112,10 +113,10 @@ def _portable(config: Config, name: str, store: ObjectStore, base_dir: Path) -> 
 
 def _with_hub_secret(config: Config) -> ClusterConfig:
     """A token that is given as a reference to a Kubernetes Secret is one of the profile's."""
-    scheme, _, name = (config.other.hf_token or "").partition(":")
-    if scheme != "secret" or config.cluster.hf_secret:
+    found = hub_secret(config)
+    if config.cluster.hf_secret or found is None:
         return config.cluster
-    return config.cluster.model_copy(update={"hf_secret": name})
+    return config.cluster.model_copy(update={"hf_secret": "/".join(found)})
 
 
 def require_hub_token(config: Config, token: str | None) -> None:

@@ -37,6 +37,16 @@ SESSION = {"AWS_SESSION_TOKEN": "AWS_SESSION_TOKEN"}
             id="hub-at-a-key-of-its-own",
         ),
         pytest.param(
+            {"other": {"hf_token": "secret:hub/token"}},
+            [WantedSecret("hub", "other.hf_token", {"token": "HF_TOKEN"}, {})],
+            id="hub-by-reference",
+        ),
+        pytest.param(
+            {"other": {"hf_token": "secret:old/token"}, "cluster": {"hf_secret": "hub"}},
+            [WantedSecret("hub", "cluster.hf_secret", {"HF_TOKEN": "HF_TOKEN"}, {})],
+            id="the-profiles-wins",
+        ),
+        pytest.param(
             {"tracking": {"backend": "wandb", "secret": "wandb"}},
             [WantedSecret("wandb", "tracking.secret", {"WANDB_API_KEY": "WANDB_API_KEY"}, {})],
             id="tracker",

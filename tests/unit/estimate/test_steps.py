@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ftctl.contract.quantity import quantity, quantity_bytes
+from ftctl.contract.quantity import cpu_cores, quantity, quantity_bytes
 from ftctl.contract.spec import Config, TrainingConfig
 from ftctl.estimate.architecture import Architecture
 from ftctl.estimate.facts import Rows
 from ftctl.estimate.host import gguf_bytes
 from ftctl.estimate.lengths import estimated_tokens
-from ftctl.estimate.run import cpu_cores, estimate_run
+from ftctl.estimate.run import estimate_run
 from ftctl.estimate.steps import token_flops, total_steps, trained_tokens
 from ftctl.estimate.text import duration, estimate_text
 from ftctl.estimate.trained import Trained
@@ -176,7 +176,7 @@ def test_writes_amounts_that_are_enough(count: int, text: str) -> None:
     assert quantity(count) == text
 
 
-@pytest.mark.parametrize(("text", "cores"), [("4", 4), ("1.5", 1.5), ("500m", 0.5)])
+@pytest.mark.parametrize(("text", "cores"), [("4", 4), ("1.5", 1.5), ("500m", 0.5), ("1k", 1000)])
 def test_reads_cores(text: str, cores: float) -> None:
     assert cpu_cores(text) == cores
 

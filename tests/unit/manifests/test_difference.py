@@ -58,7 +58,7 @@ def test_a_change_is_shown_by_its_lines() -> None:
         (
             "--- cluster",
             "+++ rendered",
-            "@@ -28,4 +28,6 @@",
+            "@@ -32,4 +32,6 @@",
             "     - protocol: TCP",
             "       port: 443",
             "+    - protocol: TCP",

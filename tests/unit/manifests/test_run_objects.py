@@ -177,7 +177,14 @@ def test_a_run_on_a_gpu_is_five_objects() -> None:
             "podSelector": {"matchLabels": {"ftctl.dev/run": RUN_ID}},
             "policyTypes": ["Ingress", "Egress"],
             "egress": [
-                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+                {
+                    "ports": [
+                        {"protocol": "UDP", "port": 53},
+                        {"protocol": "TCP", "port": 53},
+                        {"protocol": "UDP", "port": 5353},
+                        {"protocol": "TCP", "port": 5353},
+                    ]
+                },
                 {"ports": [{"protocol": "TCP", "port": 443}]},
             ],
         },
@@ -257,7 +264,6 @@ def test_what_pods_read_knows_nothing_of_the_machine_it_was_described_on() -> No
                         "secret": "s3-keys",
                         "ca_bundle": "/etc/ftctl/ca.pem",
                     },
-                    "paths": {"llama_cpp_dir": "/opt/llama.cpp"},
                     "dataset": {"train": f"sha256:{here.data.digest}"},
                     "model": {"model_name": "base", "qtype": "q8_0"},
                     "quantize": {"verify": {"thresholds": {"q8_0": LIMITS}}},
