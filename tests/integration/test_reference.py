@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from ftctl.app import load_command
+from ftctl.config import schema
+from ftctl.config.tree import open_tree
 
 PROJECT = Path(__file__).parents[2]
 REFERENCE = PROJECT / "docs" / "reference"
 # Inline links and images; a title after the target is left out.
 _LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
 _FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(r"^ftctl .*", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -51,6 +57,27 @@ def test_troubleshooting_has_every_reason_that_a_cluster_gives() -> None:
     codes = {code for file in sources for code in re.findall(r'code="(\w+)"', file.read_text())}
     assert "OOMKilled" in codes
     assert {code for code in codes if f"`{code}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [PROJECT / "README.md", *PROJECT.glob("docs/*.md"), *PROJECT.glob("docs/how-to/*.md")],
+    ids=lambda page: str(page.relative_to(PROJECT)),
+)
+def test_every_command_that_a_page_shows_has_such_options_and_keys(page: Path) -> None:
+    known = [*schema.keys(), *open_tree(None).groups()]
+    unknown = []
+    for block in _FENCED.findall(page.read_text(encoding="utf-8")):
+        for line in _COMMAND.findall(block.replace("\\\n", " ")):
+            _, *words = shlex.split(line.partition(" ; ")[0].partition(" > ")[0], comments=True)
+            command = load_command(words[0])
+            if hasattr(command, "commands"):
+                command = command.commands[words[1]]
+            options = {option for param in command.params for option in param.opts}
+            unknown += [word for word in words if word.startswith("-") and word not in options]
+            keys = [word.partition("=")[0] for word in words if "=" in word]
+            unknown += [key for key in keys if key not in known and not schema.find(key)]
+    assert [word for word in unknown if word != "cluster.KEY"] == []
 
 
 @pytest.mark.parametrize("page", markdown_files(), ids=lambda page: str(page.relative_to(PROJECT)))
