@@ -6,10 +6,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ftctl.cluster.client import Cluster
-from ftctl.cluster.failures import MissingError, RefusedError
+from ftctl.cluster.failures import MissingError, RefusedError, UnreachableError
 from ftctl.cluster.kinds import POD, Object
 from ftctl.cluster.observed import containers, is_over, labels
 from ftctl.contract.labels import STAGE, run_selector
@@ -65,7 +66,9 @@ def follow_logs(
     looks = _LAST_LOOKS
     while looks:
         has_ended = ended()
-        follower.see(_pods(cluster, namespace, run_id, stage))
+        # What follows goes on; which pods are new is seen when the API server answers again.
+        with suppress(UnreachableError):
+            follower.see(_pods(cluster, namespace, run_id, stage))
         yield from follower.lines()
         looks = looks - 1 if has_ended else _LAST_LOOKS
         if has_ended and follower.is_idle:

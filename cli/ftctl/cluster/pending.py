@@ -34,7 +34,10 @@ def pending_reason(pod: Object, observed: Observed) -> Reason | None:
             if found:
                 return found
     mounts = observed.events_of(pod, "FailedMount") or observed.events_of(pod, "FailedAttachVolume")
-    return _unmounted(str(mounts[0]["message"])) if mounts else None
+    if mounts:
+        return _unmounted(str(mounts[0]["message"]))
+    sandbox = observed.events_of(pod, "FailedCreatePodSandBox")
+    return _no_sandbox(pod, str(sandbox[0]["message"])) if sandbox else None
 
 
 def creation_reason(job: Object, observed: Observed) -> Reason | None:
@@ -171,4 +174,15 @@ def _unmounted(message: str) -> Reason:
         code="FailedMount",
         what=f"a volume cannot be mounted: {what.strip()}",
         hint="`ftctl resume` creates again what belongs to the run.",
+    )
+
+
+def _no_sandbox(pod: Object, message: str) -> Reason:
+    """The container runtime or the network of a node fails: nothing of the run's."""
+    return Reason(
+        code="FailedCreatePodSandBox",
+        what=f"the node {pod['spec'].get('nodeName')} cannot start pods: "
+        f"{message.removeprefix('Failed to create pod sandbox: ')}",
+        hint="Have the node repaired, or keep off it with cluster.node_selector. "
+        "It is tried again.",
     )

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ftctl.errors import (
+    ClusterError,
     FtctlError,
     InterruptedRunError,
     RunFailedError,
+    StorageError,
     by_exit_code,
 )
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # How often the Jobs are looked at while logs are followed.
 _LOOK_S = 2.0
+# Passing trouble of the network, the API server or the store ends no --wait before that.
+_PATIENCE_S = 300.0
 
 
 def attach(store: Store, place: Place, *, quiet: bool) -> None:
@@ -62,7 +66,7 @@ class _Watcher:
 
     def __init__(self, store: Store, place: Place, say: Callable[[str], None]) -> None:
         self._store, self._place, self._say = store, place, say
-        self._looked = float("-inf")
+        self._looked, self._seen = float("-inf"), time.monotonic()
         self._view: ClusterView | None = None
         self._said: dict[str, str] = {}
 
@@ -72,8 +76,12 @@ class _Watcher:
         from ftctl.config.secret import redact
 
         if time.monotonic() - self._looked >= _LOOK_S:
-            self._view = look_and_keep(self._place, self._store, redact)
-            self._looked = time.monotonic()
+            try:
+                self._view = look_and_keep(self._place, self._store, redact)
+            except (ClusterError, StorageError) as error:
+                self._bear(error)
+                return False
+            self._looked = self._seen = time.monotonic()
             for stage in self._view.stages:
                 self._tell(stage)
         return self._view is not None and self._view.is_over
@@ -85,6 +93,15 @@ class _Watcher:
         if is_published(self._store, self._place.run_id):
             return None
         return run_failure(self._store, self._place.run_id, self._view)
+
+    def _bear(self, error: FtctlError) -> None:
+        """The run goes on while we cannot look; after _PATIENCE_S of it, raise the error."""
+        self._looked = time.monotonic()
+        if self._looked - self._seen > _PATIENCE_S:
+            raise error
+        if self._said.get("trouble") != error.what:
+            self._said["trouble"] = error.what
+            self._say(f"warning: {error.what}; trying again")
 
     def _tell(self, stage: StageView) -> None:
         reason = stage.reason or (stage.last_failure if stage.state == "running" else None)

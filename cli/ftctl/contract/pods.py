@@ -14,10 +14,6 @@ CA_PATH = f"{CONFIG_DIR}/{CA_FILE}"
 WORK_DIR = "/work"
 CACHE_DIR = "/cache"
 
-# In the convert image: llama.cpp's sources and converter, and below it the quantizer.
-LLAMA_CPP_DIR = "/opt/llama.cpp"
-QUANTIZER = "build/bin/llama-quantize"
-
 # Containers: a stage's has the stage's name.
 WAIT = "wait"
 # Keys of the Secrets that a profile names.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.operational import ClusterConfig, StorageConfig
-from ftctl.contract.pods import CA_PATH, LLAMA_CPP_DIR, QUANTIZER
+from ftctl.contract.pods import CA_PATH
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.spec import Config, PathsConfig, QuantizeConfig
 
@@ -21,7 +21,8 @@ def pod_run(run: RunFile) -> RunFile:
     """
     config = run.config
     update: dict[str, Any] = {
-        "paths": PathsConfig(llama_cpp_dir=LLAMA_CPP_DIR, quantized_path=QUANTIZER),
+        # The convert image has llama.cpp's tools for what the built-in export does not handle.
+        "paths": PathsConfig(),
         "cluster": ClusterConfig(),
         "storage": _storage(config),
         "model": config.model.model_copy(

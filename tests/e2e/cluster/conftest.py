@@ -58,9 +58,13 @@ def images() -> dict[str, str]:
     return named
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server at the address by which nodes and pods reach this machine (3 s, once)."""
+    """
+    An S3 server at the address by which nodes and pods reach this machine (3 s).
+
+    One a test: a run writes some hundred MB, and the server has room for few of them.
+    """
     with running_server(tmp_path_factory.mktemp("s3"), _address_towards(cluster)) as server:
         yield server
 

@@ -175,6 +175,19 @@ PENDING = [
         ),
     ),
     (
+        "no-sandbox",
+        reason(
+            "FailedCreatePodSandBox",
+            "the node node-1 cannot start pods: rpc error: code = Unknown desc = failed to get "
+            'sandbox image "localhost/pause:1": failed to pull image "localhost/pause:1": failed '
+            'to pull and unpack image "localhost/pause:1": failed to resolve reference '
+            '"localhost/pause:1": failed to do request: Head '
+            '"http://localhost/v2/pause/manifests/1": dial tcp 127.0.0.1:80: connect: '
+            "connection refused",
+            "Have the node repaired, or keep off it with cluster.node_selector. It is tried again.",
+        ),
+    ),
+    (
         "no-account",
         reason(
             "NoServiceAccount",
@@ -262,7 +275,7 @@ def test_a_run_that_does_not_start_says_why_and_what_to_do(case: str, why: Reaso
         reason=why,
         pod=pod and pod["metadata"]["name"],
         node=pod and pod["spec"].get("nodeName"),
-        memory_limit="32Mi" if pod else None,
+        memory_limit=pod and pod["spec"]["containers"][0]["resources"]["limits"]["memory"],
     )
 
 

@@ -257,7 +257,6 @@ def test_what_pods_read_knows_nothing_of_the_machine_it_was_described_on() -> No
                         "secret": "s3-keys",
                         "ca_bundle": "/etc/ftctl/ca.pem",
                     },
-                    "paths": {"llama_cpp_dir": "/opt/llama.cpp"},
                     "dataset": {"train": f"sha256:{here.data.digest}"},
                     "model": {"model_name": "base", "qtype": "q8_0"},
                     "quantize": {"verify": {"thresholds": {"q8_0": LIMITS}}},
