@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -64,6 +65,7 @@ class Measured:
 
     first_s: float = 0.0
     walls_s: list[float] = field(default_factory=list)
+    cpus_s: list[float] = field(default_factory=list)
     peaks_mib: list[float] = field(default_factory=list)
 
 
@@ -160,6 +162,7 @@ def measure(command: list[str], rounds: int) -> Measured:
     """Run a command once, and then so many times that count."""
     found = Measured()
     for number in range(rounds + 1):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *command], capture_output=True, text=True, check=True
@@ -168,7 +171,10 @@ def measure(command: list[str], rounds: int) -> Measured:
         if number == 0:
             found.first_s = wall_s
             continue
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         found.walls_s.append(wall_s)
+        found.cpus_s.append(cpu_s)
         # `VmHWM:  91234 kB`, where kB are KiB.
         found.peaks_mib.append(int(done.stderr.splitlines()[-1].split()[1]) / 1024)
     return found
@@ -191,7 +197,8 @@ def _jobs(store: Store, run_ids: Sequence[str]) -> Iterator[str | None]:
 def _report(measured: dict[tuple[str, int], Measured], runs: Sequence[int], rounds: int) -> int:
     lines = [
         f"{rounds} rounds, {os.cpu_count()} cores",
-        f"{'ftctl ...':16}{'runs':>8}{'first s':>9}{'median s':>10}{'min s':>8}{'peak MiB':>10}",
+        f"{'ftctl ...':16}{'runs':>8}{'first s':>9}{'median s':>10}{'min s':>8}{'cpu s':>8}"
+        f"{'peak MiB':>10}",
     ]
     missed = False
     for (name, count), found in measured.items():
@@ -199,7 +206,7 @@ def _report(measured: dict[tuple[str, int], Measured], runs: Sequence[int], roun
         missed |= median_s > TARGET_S
         lines.append(
             f"{name:16}{count:8}{found.first_s:9.2f}{median_s:10.2f}{min(found.walls_s):8.2f}"
-            f"{peak:10.0f}"
+            f"{statistics.median(found.cpus_s):8.2f}{peak:10.0f}"
         )
     few, many = min(runs), max(runs)
     for name in dict.fromkeys(name for name, _ in measured):

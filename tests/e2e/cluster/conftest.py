@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,7 +65,7 @@ def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
     One a test: a run writes some hundred MB, and the server has room for few of them.
     """
-    with running_server(tmp_path_factory.mktemp("s3"), _address_towards(cluster)) as server:
+    with reachable_server(cluster, tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
@@ -113,6 +113,11 @@ def gpu(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         _advertise(name, None)
+
+
+def reachable_server(cluster: Cluster, folder: Path) -> AbstractContextManager[S3Server]:
+    """An S3 server at the address by which nodes and pods reach this machine."""
+    return running_server(folder, _address_towards(cluster))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ftctl.cluster.client import Cluster
 from ftctl.contract.labels import run_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
-from tests.e2e.cluster.conftest import new_namespace
+from tests.e2e.cluster.conftest import new_namespace, reachable_server
 from tests.e2e.cluster.exit_codes import watched_exit_codes
 from tests.e2e.cluster.laptop import Laptop, stage_of, until
 from tests.e2e.cluster.puts import Puts
@@ -44,15 +44,11 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    cluster: Cluster,
-    s3: S3Server,
-    keys: None,
-    images: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: Cluster, keys: None, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ended]:
     """Submitted, and then left alone: no `ftctl` runs any more (2 min, once)."""
-    with new_namespace(cluster) as namespace:
-        folder = tmp_path_factory.mktemp("undisturbed")
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with reachable_server(cluster, folder) as s3, new_namespace(cluster) as namespace:
         laptop = Laptop.of(folder, namespace, s3.endpoint_url, images)
         run_id = laptop.submit(*LONGER)
         wait_until_published(laptop, run_id)
