@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration check fix samples e2e e2e-long bench images lock clean
+.PHONY: demo test test-unit test-integration check fix samples reference e2e e2e-long bench images lock clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -49,6 +49,10 @@ fix: $(VENV)/.dev
 # k8s/samples, as this version renders them; a test compares them.
 samples: $(VENV)/.local
 	$(BIN)/python k8s/samples.py
+
+# docs/reference, from the models and the commands' help; a test compares it.
+reference: $(VENV)/.local
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cli_startup.py

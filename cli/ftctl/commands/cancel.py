@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -92,8 +91,13 @@ class _Waiting:
         self._said = pods
 
 
-def _answer(run_id: str, state: str, deleted: list[str], *, as_json: bool) -> None:
+def _answer(
+    run_id: str, state: Literal["cancelled", "succeeded"], deleted: list[str], *, as_json: bool
+) -> None:
     if as_json:
-        typer.echo(json.dumps({"run_id": run_id, "state": state, "deleted": deleted}))
+        from ftctl.commands.answers import CancelAnswer
+
+        told = CancelAnswer(run_id=run_id, state=state, deleted=deleted)
+        typer.echo(told.model_dump_json())
     else:
         typer.echo(f"{run_id} {state}")

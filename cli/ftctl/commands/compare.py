@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -51,6 +50,8 @@ def compare(
     for problem in found.problems:
         typer.echo(f"warning: {problem}", err=True)
     if as_json:
-        typer.echo(json.dumps(comparison_json(found), ensure_ascii=False))
+        from ftctl.commands.answers import CompareAnswer
+
+        typer.echo(CompareAnswer.model_validate(comparison_json(found)).model_dump_json())
     else:
         typer.echo(comparison_text(found))

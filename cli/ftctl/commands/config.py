@@ -93,7 +93,13 @@ def explain(
 
     composition = Composition(open_tree(config_dir, config_name), overrides or ())
     found = explanation(key, composition)
-    typer.echo(json.dumps(found.as_dict(), ensure_ascii=False) if as_json else str(found))
+    if as_json:
+        from ftctl.commands.answers import ExplainAnswer
+
+        told = ExplainAnswer.model_validate(found.as_dict())
+        typer.echo(told.model_dump_json(by_alias=True, exclude_unset=True))
+    else:
+        typer.echo(str(found))
 
 
 @app.command()

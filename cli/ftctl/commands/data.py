@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from ftctl.commands.answers import BadRow
     from ftctl.contract.spec import Config
     from ftctl.data.dataset import Dataset
+    from ftctl.data.problems import Problem
     from ftctl.data.stats import DatasetStats
     from ftctl.storage.base import Store
 
@@ -55,11 +55,13 @@ def validate(
         dataset = _load(config)
     except BadRowsError as error:
         if as_json:
-            problems = [problem.as_json() for problem in error.problems]
-            typer.echo(json.dumps({"ok": False, "problems": problems}, ensure_ascii=False))
+            from ftctl.commands.answers import BadDataAnswer
+
+            told = BadDataAnswer(ok=False, problems=_bad_rows(error.problems))
+            typer.echo(told.model_dump_json())
         raise
     if as_json:
-        typer.echo(json.dumps(_validated(dataset), ensure_ascii=False))
+        typer.echo(_validated(dataset))
         return
     for problem in dataset.problems:
         typer.echo(f"left out: {problem}", err=True)
@@ -147,13 +149,21 @@ def _store(config: Config) -> Store:
     return open_store(config.storage, default=config.paths.output_dir)
 
 
-def _validated(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "ok": True,
-        "rows": {name: len(rows) for name, rows in dataset.splits.items()},
-        "files": [asdict(file) for file in dataset.files],
-        "problems": [problem.as_json() for problem in dataset.problems],
-    }
+def _validated(dataset: Dataset) -> str:
+    from ftctl.commands.answers import ValidDataAnswer
+
+    return ValidDataAnswer(
+        ok=True,
+        rows={name: len(rows) for name, rows in dataset.splits.items()},
+        files=dataset.files,
+        problems=_bad_rows(dataset.problems),
+    ).model_dump_json()
+
+
+def _bad_rows(problems: Sequence[Problem]) -> list[BadRow]:
+    from ftctl.commands.answers import BadRow
+
+    return [BadRow.model_validate(problem.as_json()) for problem in problems]
 
 
 def _stats_text(described: DatasetStats) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,6 +10,7 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides
 
 if TYPE_CHECKING:
     from ftctl.contract.runfile import RunFile
+    from ftctl.contract.status import State
 
 
 def diff(
@@ -36,12 +35,10 @@ def diff(
     found = differences(rendering.objects, _live(run))
     state = _state(run)
     if as_json:
-        answer = {
-            "run_id": run.run_id,
-            "state": state,
-            "objects": [asdict(each) for each in found],
-        }
-        typer.echo(json.dumps(answer))
+        from ftctl.commands.answers import DiffAnswer
+
+        told = DiffAnswer(run_id=run.run_id, state=state, objects=found)
+        typer.echo(told.model_dump_json())
         return
     where = run.config.storage.url
     typer.echo(f"{run.run_id}: {state or 'not yet'} in {where}")
@@ -57,7 +54,7 @@ def _live(run: RunFile) -> list[dict[str, Any]]:
     return present_objects(open_cluster(profile.context), profile.namespace, run.run_id)
 
 
-def _state(run: RunFile) -> str | None:
+def _state(run: RunFile) -> State | None:
     """The run's state in its store, or None where the store has not seen it."""
     from ftctl.contract.layout import RunLayout
     from ftctl.report.collect import collect_status

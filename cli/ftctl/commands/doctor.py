@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,8 +51,9 @@ def doctor(
             typer.echo(_line(finding))
     failed = [finding for finding in found if finding.status == "fail"]
     if as_json:
-        told = {"ok": not failed, "findings": [asdict(finding) for finding in found]}
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        from ftctl.commands.answers import DoctorAnswer
+
+        typer.echo(DoctorAnswer(ok=not failed, findings=found).model_dump_json())
     if failed:
         raise ClusterError(
             f"{len(failed)} of {len(found)} findings would make a run fail: "

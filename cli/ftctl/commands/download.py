@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +65,7 @@ def download(  # noqa: PLR0913  the options of a command are its interface
     with bytes_bar(run_id, total, quiet=quiet) as progress:
         fetched = fetch(store, files, folder, progress=progress)
     if as_json:
-        typer.echo(json.dumps(_summary(run_id, folder, fetched, published=published)))
+        typer.echo(_summary(run_id, folder, fetched, published=published))
         return
     for item in fetched:
         typer.echo(str(item.path))
@@ -84,20 +83,18 @@ def _told(fetched: list[Fetched], *, published: bool) -> str:
     return text if published else f"{text}; the run is not published: nothing of it is proven"
 
 
-def _summary(
-    run_id: str, folder: Path, fetched: list[Fetched], *, published: bool
-) -> dict[str, object]:
-    return {
-        "run_id": run_id,
-        "published": published,
-        "folder": str(folder),
-        "files": [
-            {
-                "file": str(item.path),
-                "size": item.file.size,
-                "sha256": item.file.sha256,
-                "fetched": item.moved,
-            }
-            for item in fetched
-        ],
-    }
+def _summary(run_id: str, folder: Path, fetched: list[Fetched], *, published: bool) -> str:
+    from ftctl.commands.answers import DownloadAnswer, DownloadedFile
+
+    files = [
+        DownloadedFile(
+            file=str(item.path),
+            size=item.file.size,
+            sha256=item.file.sha256,
+            fetched=item.moved,
+        )
+        for item in fetched
+    ]
+    return DownloadAnswer(
+        run_id=run_id, published=published, folder=str(folder), files=files
+    ).model_dump_json()

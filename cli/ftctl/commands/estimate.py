@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def estimate(
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     found = estimated(config, config_dir=config_dir)
     found = found.model_copy(update={"notes": [*found.notes, *check_host(found, config)]})
-    typer.echo(json.dumps(found.model_dump(mode="json")) if as_json else estimate_text(found))
+    typer.echo(found.model_dump_json() if as_json else estimate_text(found))
     check_fits(found, found.gpu_memory)
 
 

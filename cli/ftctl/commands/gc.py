@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -90,7 +89,7 @@ def gc(  # noqa: PLR0913  the options of a command are its interface
         ended = _still_ended(cluster, config.cluster.namespace, ended)
         _remove(cluster, config.cluster.namespace, store, ended, left)
     if as_json:
-        typer.echo(json.dumps(_told(ended, left)))
+        typer.echo(_told(ended, left))
 
 
 def _cluster(config: Config, *, needed: bool) -> Cluster | None:
@@ -171,14 +170,16 @@ def _plan(ended: Sequence[EndedRun], left: Sequence[Leftover]) -> str:
     return "\n".join([*align(cells, left=3), "", f"{size(total)} in the store"])
 
 
-def _told(ended: Sequence[EndedRun], left: Sequence[Leftover]) -> dict[str, Any]:
-    return {
-        "cluster": [{"run_id": run.run_id, "objects": list(run.objects)} for run in ended],
-        "store": [
-            {"kind": item.kind, "of": item.of, "files": item.count, "size": item.size}
+def _told(ended: Sequence[EndedRun], left: Sequence[Leftover]) -> str:
+    from ftctl.commands.answers import GcAnswer, RemovedFiles, RemovedObjects
+
+    return GcAnswer(
+        cluster=[RemovedObjects(run_id=run.run_id, objects=list(run.objects)) for run in ended],
+        store=[
+            RemovedFiles(kind=item.kind, of=item.of, files=item.count, size=item.size)
             for item in left
         ],
-    }
+    ).model_dump_json()
 
 
 def _age(text: str) -> timedelta:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +43,9 @@ def list_runs(
     store = open_store(config.storage, default=config.paths.output_dir)
     runs = _with_jobs(index.list_runs(store, limit), config.cluster)
     if as_json:
-        typer.echo(json.dumps({"runs": [run.model_dump(mode="json") for run in runs]}))
+        from ftctl.commands.answers import ListAnswer
+
+        typer.echo(ListAnswer(runs=runs).model_dump_json())
     elif runs:
         typer.echo(listing_text(runs, now()))
     else:

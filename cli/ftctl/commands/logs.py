@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,8 +81,12 @@ def _print(line: PodLine, *, as_json: bool) -> None:
     from ftctl.report.loglines import as_values, readable
 
     if as_json:
+        from ftctl.commands.answers import StageLineAnswer, TextLineAnswer
+
         head = {"source": line.source, "pod": line.pod, "container": line.container}
-        typer.echo(json.dumps({**head, **as_values(line.text)}, ensure_ascii=False))
+        values = as_values(line.text)
+        model = StageLineAnswer if "level" in values else TextLineAnswer
+        typer.echo(model.model_validate({**head, **values}).model_dump_json(exclude_none=True))
     else:
         typer.echo(f"{line.source:<9}{readable(line.text)}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +58,10 @@ def render(
     if output:
         _write(output, run, rendering.objects, as_json=as_json)
     elif as_json:
-        typer.echo(json.dumps({"apiVersion": "v1", "kind": "List", "items": rendering.objects}))
+        from ftctl.commands.answers import ObjectsAnswer
+
+        told = ObjectsAnswer(apiVersion="v1", kind="List", items=rendering.objects)
+        typer.echo(told.model_dump_json())
     else:
         from ftctl.contract.yamltext import yaml_documents
 
@@ -93,7 +95,9 @@ def _write(output: Path, run: RunFile, objects: list[dict[str, Any]], *, as_json
 
     files = write_run(output, run.run_id, objects)
     if as_json:
-        answer = {"run_id": run.run_id, "files": [str(path) for path in files]}
-        typer.echo(json.dumps(answer))
+        from ftctl.commands.answers import FilesAnswer
+
+        told = FilesAnswer(run_id=run.run_id, files=[str(path) for path in files])
+        typer.echo(told.model_dump_json())
     else:
         typer.echo("\n".join(str(path) for path in files))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,18 +78,13 @@ def _write(path: Path, page: str) -> None:
 
 
 def _summary(record: RunRecord, path: Path) -> str:
-    from dataclasses import asdict
-
+    from ftctl.commands.answers import ReportAnswer
     from ftctl.report.table import outcome_rows
 
-    rows = outcome_rows(record.evaluation, record.verification)
-    return json.dumps(
-        {
-            "run_id": record.run_id,
-            "state": record.state,
-            "report": str(path),
-            "outcome": [asdict(row) for row in rows],
-            "problems": list(record.problems),
-        },
-        ensure_ascii=False,
-    )
+    return ReportAnswer(
+        run_id=record.run_id,
+        state=record.state,
+        report=str(path),
+        outcome=outcome_rows(record.evaluation, record.verification),
+        problems=list(record.problems),
+    ).model_dump_json()

@@ -130,9 +130,7 @@ def refuse_ended(store: Store, run_id: str) -> None:
 
 def print_outcome(store: Store, run_id: str, peak_rss_bytes: int | None, *, as_json: bool) -> None:
     """Print the table of a published run and where its files are; with `as_json`, one object."""
-    import json
-    from dataclasses import asdict
-
+    from ftctl.commands.answers import RunAnswer
     from ftctl.contract.layout import RunLayout
     from ftctl.report.collect import collect
     from ftctl.report.figures import size
@@ -142,17 +140,15 @@ def print_outcome(store: Store, run_id: str, peak_rss_bytes: int | None, *, as_j
     layout = RunLayout(run_id)
     gguf = [file.name for file in record.gguf if file.name.endswith(".gguf")]
     if as_json:
-        answer = {
-            "run_id": run_id,
-            "state": record.state,
-            "outcome": [
-                asdict(row) for row in outcome_rows(record.evaluation, record.verification)
-            ],
-            "gguf": [f"{store.url}/{layout.gguf}{name}" for name in gguf],
-            "report": f"{store.url}/{layout.report}",
-            "peak_rss_bytes": peak_rss_bytes,
-        }
-        typer.echo(json.dumps(answer, ensure_ascii=False))
+        answer = RunAnswer(
+            run_id=run_id,
+            state=record.state,
+            outcome=outcome_rows(record.evaluation, record.verification),
+            gguf=[f"{store.url}/{layout.gguf}{name}" for name in gguf],
+            report=f"{store.url}/{layout.report}",
+            peak_rss_bytes=peak_rss_bytes,
+        )
+        typer.echo(answer.model_dump_json())
         return
     typer.echo(outcome_text(record.evaluation, record.verification) + "\n")
     for name in gguf:

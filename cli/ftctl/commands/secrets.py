@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from ftctl.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     from ftctl.cluster.secrets import SecretState, WantedSecret
+    from ftctl.commands.answers import SecretChecked
     from ftctl.contract.spec import Config
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def set_(
     """
     from ftctl.cluster.open import open_cluster
     from ftctl.cluster.secrets import require_values, set_secret
+    from ftctl.commands.answers import SecretSet, SecretsSetAnswer
 
     config, wanted = _wanted(overrides, config_dir, config_name)
     require_values(wanted, os.environ)
@@ -45,12 +46,12 @@ def set_(
     for secret in wanted:
         is_new = set_secret(cluster, namespace, secret, os.environ)
         keys = [key for key, name in secret.keys.items() if os.environ.get(name)]
-        told.append({"namespace": namespace, "name": secret.name, "keys": keys, "created": is_new})
+        told.append(SecretSet(namespace=namespace, name=secret.name, keys=keys, created=is_new))
         if not as_json:
             done = "created" if is_new else "updated"
             typer.echo(f"{done} Secret {namespace}/{secret.name}: {', '.join(keys)}")
     if as_json:
-        typer.echo(json.dumps({"secrets": told}))
+        typer.echo(SecretsSetAnswer(secrets=told).model_dump_json())
 
 
 @app.command()
@@ -72,7 +73,10 @@ def check(
     namespace = config.cluster.namespace
     states = [secret_state(cluster, namespace, secret, os.environ) for secret in wanted]
     if as_json:
-        typer.echo(json.dumps({"secrets": [_told(namespace, state) for state in states]}))
+        from ftctl.commands.answers import SecretsCheckAnswer
+
+        told = SecretsCheckAnswer(secrets=[_told(namespace, state) for state in states])
+        typer.echo(told.model_dump_json())
     else:
         for state in states:
             typer.echo(f"Secret {namespace}/{state.wanted.name}: {_said(state)}")
@@ -111,12 +115,14 @@ def _said(state: SecretState) -> str:
     return "there"
 
 
-def _told(namespace: str, state: SecretState) -> dict[str, object]:
-    return {
-        "namespace": namespace,
-        "name": state.wanted.name,
-        "exists": state.exists,
-        "missing": list(state.missing),
-        "differing": list(state.differing),
-        "usable": state.usable,
-    }
+def _told(namespace: str, state: SecretState) -> SecretChecked:
+    from ftctl.commands.answers import SecretChecked
+
+    return SecretChecked(
+        namespace=namespace,
+        name=state.wanted.name,
+        exists=state.exists,
+        missing=list(state.missing),
+        differing=list(state.differing),
+        usable=state.usable,
+    )

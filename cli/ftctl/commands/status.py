@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -51,8 +50,13 @@ def status(
         _watch(look)
         return
     record, view = look()
-    text = json.dumps(status_json(record, view)) if as_json else status_text(record, view)
-    typer.echo(text)
+    if as_json:
+        from ftctl.commands.answers import NotStartedAnswer, StatusAnswer
+
+        model = StatusAnswer if record.status else NotStartedAnswer
+        typer.echo(model.model_validate(status_json(record, view)).model_dump_json())
+    else:
+        typer.echo(status_text(record, view))
 
 
 class Look:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -135,7 +134,10 @@ def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
 def answer(plan: Plan, state: str, *, as_json: bool) -> None:
     """Print the plan as JSON, or the run's id, and after a submission what may come next."""
     if as_json:
-        typer.echo(json.dumps({**plan.values(), "state": state}, ensure_ascii=False))
+        from ftctl.commands.answers import PlanAnswer
+
+        told = PlanAnswer.model_validate({**plan.values(), "state": state})
+        typer.echo(told.model_dump_json(exclude_unset=True))
         return
     typer.echo(plan.run_id)
     if state == "submitted":
@@ -162,7 +164,10 @@ def end(store: Store, place: Place, *, wait: bool, as_json: bool, quiet: bool) -
     if is_published(store, place.run_id):
         print_outcome(store, place.run_id, None, as_json=as_json)
     elif as_json:
-        typer.echo(json.dumps({"run_id": place.run_id, "place": str(place), "state": "running"}))
+        from ftctl.commands.answers import RunningAnswer
+
+        told = RunningAnswer(run_id=place.run_id, place=str(place), state="running")
+        typer.echo(told.model_dump_json())
     else:
         typer.echo(place.run_id)
         typer.echo("\n".join(next_commands(place.run_id)), err=True)
