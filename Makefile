@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration check fix samples reference e2e bench images lock clean
+.PHONY: demo test test-unit test-integration check fix samples reference e2e e2e-long bench images lock clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -38,6 +38,10 @@ check: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/e2e
 
+# What takes a quarter of an hour or more: the quickstart through the cluster.
+e2e-long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long tests/e2e
+
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -53,6 +57,7 @@ reference: $(VENV)/.local
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cli_startup.py
 	$(BIN)/python benchmarks/s3_transfer.py
+	$(BIN)/python benchmarks/listing.py
 
 # Both images, with whichever builder is there; prints their digests. docker/build lists the settings.
 VERSION        = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cli/ftctl/__init__.py)

@@ -113,22 +113,27 @@ class Proxy:
 
     `cut` is asked at every block with the number of the connection (from 0), whether the block
     comes from the server, and the bytes moved that way so far; True drops the block and resets
-    the connection. With `tls` it speaks HTTPS to the client.
+    the connection. With `tls` it speaks HTTPS to the client. `sees` is shown every block that a
+    client sends, with the number of its connection. With another `host` than the default it
+    listens on all addresses.
     """
 
     target: int
-    cut: Callable[[int, bool, int], bool]
+    cut: Callable[[int, bool, int], bool] = lambda *_: False
     tls: ssl.SSLContext | None = None
+    sees: Callable[[int, bytes], None] = lambda *_: None
+    host: str = "127.0.0.1"
     connections: int = 0
     port: int = 0
     _open: list[socket.socket] = field(default_factory=list)
 
     @property
     def endpoint_url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def __enter__(self) -> Proxy:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        bind = self.host if self.host == "127.0.0.1" else "0.0.0.0"
+        self._listener = socket.create_server((bind, 0))
         self.port = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept)
         self._accepting.start()
@@ -172,6 +177,8 @@ class Proxy:
                 moved += len(block)
                 if self.cut(number, answers, moved):
                     break
+                if not answers:
+                    self.sees(number, block)
                 sink.sendall(block)
         for one in (source, sink):
             with suppress(OSError):

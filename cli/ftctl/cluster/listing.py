@@ -10,17 +10,20 @@ from ftctl.cluster.observed import condition, labels, newest
 from ftctl.contract.labels import RUN, STAGE, all_selector
 from ftctl.contract.status import Stage, State
 
+_NOT_SUCCEEDED = "status.successful=0"
+
 
 def job_states(cluster: Cluster, namespace: str) -> dict[str, tuple[Stage, State]]:
     """
     The stage that each run is at, and its state, by run id.
 
     Read from the Jobs alone, so that thousands are listed in a second; why one is pending takes a
-    closer look.
+    closer look. Of Jobs that succeeded the store knows, and they are left out: a run is not here
+    if nothing else of it is there.
     """
     jobs: dict[str, list[Object]] = defaultdict(list)
-    for job in cluster.list(JOB, namespace, labels=all_selector()):
-        jobs[labels(job)[RUN]].append(job)
+    for job in cluster.list(JOB, namespace, labels=all_selector(), fields=_NOT_SUCCEEDED):
+        jobs[labels(job)[RUN]].append(_slim(job))
     return {run_id: standing(found) for run_id, found in jobs.items()}
 
 
@@ -33,6 +36,12 @@ def standing(jobs: list[Object]) -> tuple[Stage, State]:
             if states.get(stage) == wanted:
                 return stage, states[stage]
     return "convert", "succeeded"
+
+
+def _slim(job: Object) -> Object:
+    """What is looked at here of a Job; its template alone has thousands of bytes."""
+    meta = {"labels": labels(job), "creationTimestamp": job["metadata"]["creationTimestamp"]}
+    return {"metadata": meta, "status": job.get("status", {})}
 
 
 def _of(jobs: list[Object], stage: str) -> Object | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 COMPLETE = "_COMPLETE"
 RUNS = "runs/"
 INDEX = "index/"
+INDEX_PACK = "index.json.gz"
 DATASETS = "datasets/"
 MODELS = "models/"
 

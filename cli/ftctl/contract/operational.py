@@ -65,7 +65,12 @@ class ClusterConfig(Section):
     context: str | None = Field(
         None, description="context in the kubeconfig; null is its current one"
     )
-    namespace: str = Field("default", description="namespace of everything a run creates")
+    namespace: str = Field(
+        "default",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        examples=["ml"],
+        description="namespace of everything a run creates",
+    )
     queue: str | None = Field(None, description="Kueue local queue")
     priority: str | None = Field(None, description="priority class")
     gpus: int = Field(1, ge=0, description="GPUs a node")

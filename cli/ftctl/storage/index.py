@@ -1,9 +1,10 @@
-"""The list of runs: one small record a run, so that a list reads nothing else."""
+"""The list of runs: one small record a run, and nothing else is read for a list."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -11,6 +12,7 @@ from ftctl.contract.layout import INDEX, RunLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import IndexRecord, Stage, State, now
 from ftctl.storage.base import NotFoundError, ObjectInfo, Store
+from ftctl.storage.index_pack import STALE, Packed, read_pack, write_pack
 from ftctl.storage.parallel import each
 
 _log = logging.getLogger(__name__)
@@ -48,19 +50,31 @@ def mark_run(
 
 def list_runs(store: Store, limit: int | None = None) -> list[IndexRecord]:
     """Return the records of the runs, newest first; a damaged one is left out and logged."""
+    listed = list(store.list(INDEX, limit=limit))
+    packed = read_pack(store) if len(listed) > STALE else {}
+    stale = [info for info in listed if not _is_fresh(packed.get(info.key), info)]
+    read = dict(zip((info.key for info in stale), each(partial(_read, store), stale), strict=True))
+    found = {info.key: read.get(info.key, packed.get(info.key)) for info in listed}
+    whole = {key: one for key, one in found.items() if one}
+    if len(stale) > STALE and limit is None:
+        write_pack(store, whole)
+    return [one.record for one in whole.values()]
 
-    def read(info: ObjectInfo) -> IndexRecord | None:
-        try:
-            return IndexRecord.model_validate_json(store.read(info.key))
-        except NotFoundError:
-            # Removed since it was listed.
-            return None
-        except ValidationError:
-            _log.warning("%s/%s is no record of a run; left out", store.url, info.key)
-            return None
 
-    records = each(read, store.list(INDEX, limit=limit))
-    return [record for record in records if record]
+def _is_fresh(packed: Packed | None, info: ObjectInfo) -> bool:
+    return packed is not None and packed.etag == info.etag
+
+
+def _read(store: Store, info: ObjectInfo) -> Packed | None:
+    try:
+        data, etag = store.read_tagged(info.key)
+        return Packed(etag=etag, record=IndexRecord.model_validate_json(data))
+    except NotFoundError:
+        # Removed since it was listed.
+        return None
+    except ValidationError:
+        _log.warning("%s/%s is no record of a run; left out", store.url, info.key)
+        return None
 
 
 def _record(store: Store, run: RunFile) -> IndexRecord:

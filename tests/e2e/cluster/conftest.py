@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,14 +21,9 @@ from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.open import open_cluster
 from tests.e2e.cluster.laptop import SECRET, Laptop, dump
-from tests.integration.s3_server import (
-    ACCESS_KEY,
-    BUCKET,
-    SECRET_KEY,
-    S3Server,
-    running_server,
-)
+from tests.integration.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, running_server
 
+GPU = "nvidia.com/gpu"
 _FAILED = pytest.StashKey[bool]()
 
 
@@ -69,48 +65,77 @@ def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
     One a test: a run writes some hundred MB, and the server has room for few of them.
     """
-    with running_server(tmp_path_factory.mktemp("s3"), _address_towards(cluster)) as server:
+    with reachable_server(cluster, tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[None]:
+    """The S3 keys in the environment, as users have them, and nothing else of AWS."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
 
 
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own that enforces restricted Pod Security, with the S3 keys."""
+    """A namespace of the test's own."""
+    with new_namespace(cluster) as name:
+        yield name
+        if request.node.stash.get(_FAILED, False):
+            dump(cluster, name)
+
+
+@pytest.fixture
+def laptop(
+    namespace: str, s3: S3Server, keys: None, images: dict[str, str], tmp_path: Path
+) -> Laptop:
+    """A user's machine: `ftctl`, a kubeconfig, the S3 keys, and nothing else of AWS."""
+    return Laptop.of(tmp_path, namespace, s3.endpoint_url, images)
+
+
+@pytest.fixture
+def gpu(cluster: Cluster) -> Iterator[None]:
+    """A GPU that a node says it has; if none does, one says so for the test, without the device."""
+    nodes = [node for node in cluster.list(kinds.NODE) if not node["spec"].get("taints")]
+    if any(int(node["status"]["allocatable"].get(GPU, 0)) for node in nodes):
+        yield
+        return
+    name = nodes[0]["metadata"]["name"]
+    try:
+        _advertise(name, "1")
+        yield
+    finally:
+        _advertise(name, None)
+
+
+def reachable_server(cluster: Cluster, folder: Path) -> AbstractContextManager[S3Server]:
+    """An S3 server at the address by which nodes and pods reach this machine."""
+    return running_server(folder, _address_towards(cluster))
+
+
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[str]:
+    """Make a namespace that enforces restricted Pod Security, with the S3 keys; it goes again."""
     name = f"ftctl-e2e-{secrets.token_hex(4)}"
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.create(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforced}}
     )
-    create_keys(cluster, name, SECRET_KEY)
-    yield name
-    if request.node.stash.get(_FAILED, False):
+    try:
+        create_keys(cluster, name, SECRET_KEY)
+        yield name
+    except AssertionError:
         dump(cluster, name)
-    cluster.delete(kinds.NAMESPACE, name)
-
-
-@pytest.fixture
-def laptop(
-    namespace: str,
-    s3: S3Server,
-    images: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Laptop:
-    """A user's machine: `ftctl`, a kubeconfig, the S3 keys, and nothing else of AWS."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return Laptop(
-        folder=tmp_path,
-        namespace=namespace,
-        store_url=f"s3://{BUCKET}/{namespace}",
-        endpoint_url=s3.endpoint_url,
-        images=images,
-    )
+        raise
+    finally:
+        cluster.delete(kinds.NAMESPACE, name)
 
 
 def create_keys(cluster: Cluster, namespace: str, secret_key: str) -> None:
@@ -125,6 +150,15 @@ def create_keys(cluster: Cluster, namespace: str, secret_key: str) -> None:
         cluster.patch(body)
     else:
         cluster.create(body)
+
+
+def _advertise(node: str, gpus: str | None) -> None:
+    """https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/"""
+    from kubernetes import client, config
+
+    config.load_kube_config()
+    status = {"capacity": {GPU: gpus}, "allocatable": {GPU: gpus}}
+    client.CoreV1Api().patch_node_status(node, {"status": status})
 
 
 def _address_towards(cluster: Cluster) -> str:

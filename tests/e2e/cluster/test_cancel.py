@@ -8,11 +8,9 @@ from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
 from tests.e2e.cluster.laptop import Laptop, stage_of, until
 
-LONGER = ("training.max_steps=12", "training.save_steps=2", "training.eval_steps=12")
-
 
 def test_a_cancelled_run_goes_on_from_its_checkpoint(cluster: Cluster, laptop: Laptop) -> None:
-    run_id = laptop.submit(*LONGER)
+    run_id = laptop.submit()
     layout, store = RunLayout(run_id), laptop.store()
     until(lambda: store.stat(f"{layout.checkpoint(2)}_COMPLETE"), bool, 240)
 
@@ -30,7 +28,7 @@ def test_a_cancelled_run_goes_on_from_its_checkpoint(cluster: Cluster, laptop: L
 
     again = laptop.ftctl("cancel", run_id, *laptop.storage, "--json")
     assert (again.code, again.values["deleted"]) == (0, [])
-    refused = laptop.ftctl("submit", "--yes", *laptop.settings, *LONGER)
+    refused = laptop.ftctl("submit", "--yes", *laptop.settings)
     assert (refused.code, "this run is cancelled" in refused.stderr) == (7, True)
 
     resumed = laptop.ftctl("resume", run_id, "--yes", "--wait", *laptop.storage)

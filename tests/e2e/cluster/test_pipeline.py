@@ -11,6 +11,7 @@ from ftctl.cluster.client import Cluster
 from ftctl.contract.labels import run_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.lineage import Manifest
+from tests.e2e.cluster.conftest import GPU
 from tests.e2e.cluster.laptop import Laptop, until
 from tests.integration.s3_server import ACCESS_KEY, SECRET_KEY
 
@@ -32,8 +33,13 @@ print(json.dumps({"files": found, "answer": answer}))
 """
 
 
-def test_a_submitted_run_ends_in_a_published_gguf(cluster: Cluster, laptop: Laptop) -> None:
-    done = laptop.ftctl("submit", "--yes", "--wait", "--json", *laptop.settings)
+WITH_GPU = "cluster.gpus=1"
+
+
+def test_a_submitted_run_ends_in_a_published_gguf(
+    cluster: Cluster, laptop: Laptop, gpu: None
+) -> None:
+    done = laptop.ftctl("submit", "--yes", "--wait", "--json", *laptop.settings, WITH_GPU)
 
     assert done.code == 0, done.stderr
     answer = done.values
@@ -44,7 +50,9 @@ def test_a_submitted_run_ends_in_a_published_gguf(cluster: Cluster, laptop: Lapt
     assert answer["state"] == "succeeded"
     assert answer["gguf"] == [f"{laptop.store_url}/{layout.root}{gguf.name}"]
     assert hashlib.sha256(store.read(layout.root + gguf.name)).hexdigest() == gguf.sha256
-    assert set(manifest.images) == {"train", "convert"}
+    assert manifest.images == laptop.images
+    [train] = cluster.list(kinds.POD, laptop.namespace, labels=run_selector(run_id, "train"))
+    assert train["spec"]["containers"][0]["resources"]["limits"][GPU] == "1"
 
     status = laptop.status(run_id)
     assert (status["state"], status["problems"]) == ("succeeded", [])
@@ -54,7 +62,7 @@ def test_a_submitted_run_ends_in_a_published_gguf(cluster: Cluster, laptop: Lapt
         ("convert", "succeeded", 0),
     ]
 
-    again = laptop.ftctl("submit", "--yes", *laptop.settings)
+    again = laptop.ftctl("submit", "--yes", *laptop.settings, WITH_GPU)
     assert again.code == 0
     assert f"{run_id} is published already" in again.stderr
     listed = laptop.ftctl("list", "--json", *laptop.storage).values["runs"]
