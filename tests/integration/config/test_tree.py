@@ -115,7 +115,7 @@ def an_override(path: str, default: object) -> str | None:
     if isinstance(default, list):
         return "[another]"
     if allowed.startswith("text, such as"):
-        return "9Gi"
+        return next(text for text in allowed.split(" as ")[1].split(", ") if text != default)
     return "9" if allowed.startswith(("a number", "a whole")) else "another"
 
 
