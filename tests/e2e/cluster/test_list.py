@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.many_jobs import many_jobs
+
 from ftctl.contract.status import IndexRecord, now
 from ftctl.storage.index import write_index
 from tests.e2e.cluster.laptop import Laptop
