@@ -6,6 +6,9 @@ from __future__ import annotations
 # SIGKILL it cannot ignore: that of a limit on processor time, which has run out already.
 _KILL = "import resource; resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))"
 
+# To start Python where the processors are busy.
+_EXEC_S = 60
+
 
 def kill(namespace: str, pod: str, container: str) -> None:
     """Kill the first process of a container; it must have worked for a second."""
@@ -13,7 +16,7 @@ def kill(namespace: str, pod: str, container: str) -> None:
     from kubernetes.stream import stream
 
     config.load_kube_config()
-    said = stream(
+    inside = stream(
         client.CoreV1Api().connect_get_namespaced_pod_exec,
         pod,
         namespace,
@@ -21,5 +24,11 @@ def kill(namespace: str, pod: str, container: str) -> None:
         command=["python", "-c", _KILL],
         stdout=True,
         stderr=True,
+        _preload_content=False,
     )
-    assert said == ""
+    try:
+        inside.run_forever(timeout=_EXEC_S)
+        assert inside.read_all() == ""
+    finally:
+        # Its own close leaves the socket open where the server closed first.
+        inside.sock.shutdown()
