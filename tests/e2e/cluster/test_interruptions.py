@@ -16,6 +16,7 @@ from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
 from tests.e2e.cluster.conftest import new_namespace, reachable_server
 from tests.e2e.cluster.exit_codes import watched_exit_codes
+from tests.e2e.cluster.killing import kill
 from tests.e2e.cluster.laptop import Laptop, stage_of, until
 from tests.e2e.cluster.puts import Puts
 from tests.integration.s3_server import BUCKET, Proxy, S3Server
@@ -104,17 +105,22 @@ def test_a_killed_convert_pod_is_tried_again_and_publishes_once(
     cluster: Cluster, laptop: Laptop, s3: S3Server, images: dict[str, str], tmp_path: Path
 ) -> None:
     puts = Puts()
-    with Proxy(s3.port, host=s3.host, sees=puts.see) as proxy:
+    with (
+        watched_exit_codes(laptop.namespace) as exit_codes,
+        Proxy(s3.port, host=s3.host, sees=puts.see) as proxy,
+    ):
         counted = Laptop.of(tmp_path, laptop.namespace, proxy.endpoint_url, images)
         run_id = counted.submit()
         until(lambda: events(laptop, run_id, "quantized"), bool, RUN_S)
         [killed] = pods(cluster, laptop, run_id, "convert")
-        cluster.delete(kinds.POD, killed, laptop.namespace, grace_s=0)
+        kill(laptop.namespace, killed, "convert")
         wait_until_published(laptop, run_id)
 
-    assert pods(cluster, laptop, run_id, "convert") != [killed]
+    assert exit_codes[f"{killed}/convert"] == 137
+    assert len(pods(cluster, laptop, run_id, "convert")) == 2
     assert len(events(laptop, run_id, "quantized")) == 2
-    assert laptop.status(run_id)["state"] == "succeeded"
+    convert = stage_of(laptop.status(run_id), "convert")
+    assert (convert["failures"], convert["last_failure"]["code"]) == (1, "Exit137")
     keys, store = RunLayout(run_id), laptop.store()
     published = [item.key for item in store.list(keys.gguf)]
     assert [key for key in published if key.endswith(".gguf")]
