@@ -97,9 +97,9 @@ def test_a_damaged_folder_is_refused(
     [
         pytest.param(b"", r"is no GGUF file: it is empty", id="empty"),
         pytest.param(b"<html>", r"it begins with b'<htm', not b'GGUF'", id="a-web-page"),
-        pytest.param(gguf_bytes()[:60], r"its GGUF metadata cannot be read", id="cut"),
+        pytest.param(gguf_bytes()[:60], r"its GGUF header cannot be read", id="cut"),
         pytest.param(
-            gguf_bytes(version=1), r"its GGUF metadata cannot be read", id="another-version"
+            gguf_bytes(version=1), r"its GGUF header cannot be read", id="another-version"
         ),
         pytest.param(
             gguf_bytes(), r"has no chat template \(tokenizer\.chat_template\)", id="no-template"

@@ -116,15 +116,15 @@ def test_an_empty_range_of_nothing_is_not_found(store: Store) -> None:
 KEYS = ["a-b", "a.b", "a/b", "a/c/d", "a0", "b", "ab", "Z", "é", "a/c-d", "a/c.d/e", "zz/я"]
 
 
-@pytest.mark.parametrize("prefix", ["", "a", "a/", "a/c", "a/c/", "none/", "z"])
-def test_lists_in_byte_order_of_keys(store: Store, prefix: str) -> None:
+@pytest.mark.parametrize("start", ["", "a", "a/", "a/c", "a/c/", "none/", "z"])
+def test_lists_in_byte_order_of_keys(store: Store, start: str) -> None:
     for key in KEYS:
         store.write(key, key.encode())
-    want = sorted((key for key in KEYS if key.startswith(prefix)), key=str.encode)
+    want = sorted((key for key in KEYS if key.startswith(start)), key=str.encode)
 
-    assert [info.key for info in store.list(prefix)] == want
-    assert [info.key for info in store.list(prefix, limit=3)] == want[:3]
-    assert {info.size for info in store.list(prefix)} == {len(key.encode()) for key in want}
+    assert [info.key for info in store.list(start)] == want
+    assert [info.key for info in store.list(start, limit=3)] == want[:3]
+    assert {info.size for info in store.list(start)} == {len(key.encode()) for key in want}
 
 
 def test_lists_more_than_a_page(store: Store) -> None:

@@ -68,7 +68,7 @@ class TinyRun:
                 name="tiny",
                 kind="folder",
                 path=str(self.model),
-                revision=folder_revision(self.model) if self.model.is_dir() else "",
+                revision=folder_revision(self.model) if self.model.is_dir() else "0" * 64,
             ),
             data=record,
             template=TEMPLATE,

@@ -48,7 +48,7 @@ def read_header(path: Path) -> GgufHeader:
             try:
                 return _Cursor(data).header()
             except (struct.error, ValueError, KeyError, OverflowError) as error:
-                raise _refused(path, "its GGUF metadata cannot be read") from error
+                raise _refused(path, "its GGUF header cannot be read") from error
 
 
 class _Cursor:
