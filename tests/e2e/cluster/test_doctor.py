@@ -96,9 +96,9 @@ def test_a_store_that_only_this_machine_reaches_is_found(laptop: Laptop) -> None
             id="no-image",
         ),
         pytest.param(
-            "cluster.gpus=1",
+            "cluster.gpus=1; cluster.gpu_resource=example.com/gpu",
             "gpu",
-            "0 nodes have 1 nvidia.com/gpu or more, and the run needs 1; the most on one node is 0",
+            "0 nodes have 1 example.com/gpu or more, and the run needs 1; the most on one node is 0",
             id="no-gpu",
         ),
         pytest.param(
@@ -150,7 +150,7 @@ def test_what_is_missing_is_named_with_a_fix(
 ) -> None:
     if setting == "cluster.queue=nightly" and _has_kueue():
         pytest.skip("this cluster has Kueue")
-    done = doctor(laptop, setting, "--timeout", "60")
+    done = doctor(laptop, *setting.split("; "), "--timeout", "60")
     assert done.code == 6
     expected = what.replace("ENDPOINT", laptop.endpoint_url)
     failed = [item for item in done.values["findings"] if item["status"] == "fail"]
