@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import ForbiddenError
 from ftctl.cluster.kinds import QUOTA, Object
-from ftctl.cluster.refusals import quantity
+from ftctl.contract.quantity import api_quantity
 
 
 def crowded(cluster: Cluster, namespace: str, jobs: Sequence[Object]) -> list[str]:
@@ -29,7 +29,7 @@ def crowded(cluster: Cluster, namespace: str, jobs: Sequence[Object]) -> list[st
         lacking = [
             f"{key} {limit}"
             for key, limit in spec.get("hard", {}).items()
-            if sum(_asked(job, key) for job in jobs) > quantity(str(limit))
+            if sum(_asked(job, key) for job in jobs) > api_quantity(str(limit))
         ]
         if lacking:
             found.append(
@@ -55,7 +55,7 @@ def _asked(job: Object, key: str) -> float:
 
     def of(container: Object) -> float:
         resources = container.get("resources", {}).get(section, {})
-        return quantity(str(resources.get(resource, "0")))
+        return api_quantity(str(resources.get(resource, "0")))
 
     waiting = [of(container) for container in spec.get("initContainers", ())]
     return max([sum(map(of, spec["containers"])), *waiting])

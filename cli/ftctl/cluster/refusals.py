@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ftctl.contract.clusterview import Reason
+from ftctl.contract.quantity import api_quantity
 
 # https://github.com/kubernetes/kubernetes: plugin/pkg/admission/resourcequota/controller.go
 _QUOTA = re.compile(
@@ -35,7 +36,7 @@ def quota_never_fits(message: str) -> bool:
         return False
     limited = _quantities(found["limited"])
     return any(
-        quantity(value) > quantity(limited[key])
+        api_quantity(value) > api_quantity(limited[key])
         for key, value in _quantities(found["requested"]).items()
         if key in limited
     )
@@ -48,20 +49,6 @@ def refusal(message: str) -> Reason | None:
         if found:
             return explain(found)
     return None
-
-
-def quantity(text: str) -> float:
-    """A Kubernetes quantity as a number: `500m` is 0.5, `2Gi` 2147483648."""
-    found = re.fullmatch(r"([0-9.]+(?:[eE][+-]?\d+)?)([A-Za-z]*)", text.strip())
-    if not found or found[2] not in _SUFFIXES:
-        return 0.0
-    return float(found[1]) * _SUFFIXES[found[2]]
-
-
-# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-_SUFFIXES = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_SUFFIXES |= {"P": 1e15, "E": 1e18, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-_SUFFIXES |= {"Pi": 2.0**50, "Ei": 2.0**60}
 
 
 def _quantities(text: str) -> dict[str, str]:

@@ -14,6 +14,9 @@ _UNITS = {
     **{unit: Decimal(1024) ** power for power, unit in enumerate(_BINARY, 1)},
 }
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGTPE]|[KMGTPE]i)?")
+# What the API server writes besides: smaller units, and exponents.
+_API_UNITS = {**_UNITS, "n": Decimal("1e-9"), "u": Decimal("1e-6")}
+_API_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?\d+)?)([A-Za-z]*)")
 
 
 def quantity_bytes(text: str) -> int:
@@ -40,6 +43,14 @@ def quantity(count: int) -> str:
     """Bytes in whole Mi or Gi, rounded up: what a pod asks for."""
     mib = -(-count // 2**20)
     return f"{-(-mib // 1024)}Gi" if mib >= 1024 else f"{mib}Mi"
+
+
+def api_quantity(text: str) -> float:
+    """An amount that the API server wrote, in units of one: `500m` is 0.5; 0 for what is none."""
+    found = _API_QUANTITY.fullmatch(text.strip())
+    if not found or found[2] not in _API_UNITS:
+        return 0.0
+    return float(found[1]) * float(_API_UNITS[found[2]])
 
 
 def _amount(text: str, of: str) -> Decimal:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftctl.cluster.refusals import quantity, quota_never_fits, refusal
+from ftctl.cluster.refusals import quota_never_fits, refusal
 from ftctl.contract.clusterview import Reason
+from ftctl.contract.quantity import api_quantity
 
 QUOTA = 'pods "x" is forbidden: exceeded quota: team, requested: {}, used: {}, limited: {}'
 
@@ -115,9 +116,9 @@ def test_a_quota_that_is_used_up_is_told_from_one_that_is_too_small(
     [("2", 2.0), ("500m", 0.5), ("1Ki", 1024.0), ("1.5Gi", 1.5 * 2**30), ("2e3", 2000.0)],
 )
 def test_a_quantity_is_a_number(text: str, want: float) -> None:
-    assert quantity(text) == want
+    assert api_quantity(text) == want
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["", "k", "M", "Ki", "Mi", "Gi"]))
 def test_quantities_of_one_unit_keep_their_order(count: int, unit: str) -> None:
-    assert quantity(f"{count}{unit}") < quantity(f"{count + 1}{unit}")
+    assert api_quantity(f"{count}{unit}") < api_quantity(f"{count + 1}{unit}")
