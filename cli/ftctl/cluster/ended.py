@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ftctl.cluster.client import Cluster
-from ftctl.cluster.delete import KINDS
 from ftctl.cluster.kinds import Object
 from ftctl.cluster.observed import condition, labels, newest
-from ftctl.contract.labels import RUN, STAGE, all_selector, run_selector
+from ftctl.cluster.present import present_objects, selected_objects
+from ftctl.contract.labels import RUN, STAGE, all_selector
 from ftctl.errors import ClusterError
 
 
@@ -31,9 +31,8 @@ def ended_runs(cluster: Cluster, namespace: str, *, before: datetime) -> list[En
     be on their way.
     """
     found: dict[str, list[Object]] = {}
-    for kind in KINDS:
-        for item in cluster.list(kind, namespace, labels=all_selector()):
-            found.setdefault(labels(item)[RUN], []).append({"kind": kind.name, **item})
+    for item in selected_objects(cluster, namespace, all_selector()):
+        found.setdefault(labels(item)[RUN], []).append(item)
     return [
         EndedRun(run_id, tuple(f"{item['kind']} {item['metadata']['name']}" for item in items))
         for run_id, items in sorted(found.items())
@@ -48,7 +47,7 @@ def ended_run(cluster: Cluster, namespace: str, run_id: str) -> EndedRun | None:
     Raises:
         ClusterError: one of its Jobs has not ended.
     """
-    items = _items(cluster, namespace, run_id)
+    items = present_objects(cluster, namespace, run_id)
     if not items:
         return None
     if _end(items) is None:
@@ -63,15 +62,7 @@ def ended_run(cluster: Cluster, namespace: str, run_id: str) -> EndedRun | None:
 
 def has_ended(cluster: Cluster, namespace: str, run_id: str) -> bool:
     """Whether a run that was found to have ended still has: somebody may have resumed it."""
-    return _end(_items(cluster, namespace, run_id)) is not None
-
-
-def _items(cluster: Cluster, namespace: str, run_id: str) -> list[Object]:
-    return [
-        {"kind": kind.name, **item}
-        for kind in KINDS
-        for item in cluster.list(kind, namespace, labels=run_selector(run_id))
-    ]
+    return _end(present_objects(cluster, namespace, run_id)) is not None
 
 
 def _end(items: Sequence[Object]) -> datetime | None:

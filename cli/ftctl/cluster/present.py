@@ -9,13 +9,18 @@ from ftctl.contract.labels import run_selector
 
 
 def present_objects(cluster: Cluster, namespace: str, run_id: str) -> list[Object]:
+    """Every object of a run. Raises ClusterError."""
+    return selected_objects(cluster, namespace, run_selector(run_id))
+
+
+def selected_objects(cluster: Cluster, namespace: str, selector: str) -> list[Object]:
     """
-    Every object of a run. Raises ClusterError.
+    Every object with these labels, of the kinds that runs are made of. Raises ClusterError.
 
     Lists leave out what all their items share; it is put back, so that an object stands alone.
     """
     return [
         {"apiVersion": f"{kind.group}/{kind.version}".lstrip("/"), "kind": kind.name, **body}
         for kind in KINDS
-        for body in cluster.list(kind, namespace, labels=run_selector(run_id))
+        for body in cluster.list(kind, namespace, labels=selector)
     ]

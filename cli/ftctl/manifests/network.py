@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ftctl.contract import labels
+from ftctl.contract.podurls import pod_urls
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
@@ -60,15 +61,8 @@ def egress_ports(config: Config) -> list[int]:
     Raises:
         ConfigError: one of the URLs is none.
     """
-    cluster = config.cluster
-    urls = {
-        "storage.endpoint_url": config.storage.endpoint_url,
-        "cluster.hf_endpoint": cluster.hf_endpoint,
-        "cluster.proxy": cluster.proxy,
-        "tracking.url": config.tracking.url,
-    }
-    found = {_port(url, key) for key, url in urls.items() if url}
-    return sorted({_HTTPS, *cluster.egress_ports, *found})
+    found = {_port(url, key) for key, url in pod_urls(config).items()}
+    return sorted({_HTTPS, *config.cluster.egress_ports, *found})
 
 
 def host(url: str, key: str) -> str:

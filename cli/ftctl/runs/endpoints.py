@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from ftctl.contract.podurls import pod_urls
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
@@ -16,14 +17,8 @@ def refuse_loopback(config: Config) -> None:
     Raises:
         ConfigError: names the key.
     """
-    urls = {
-        "storage.endpoint_url": config.storage.endpoint_url,
-        "cluster.proxy": config.cluster.proxy,
-        "cluster.hf_endpoint": config.cluster.hf_endpoint,
-        "tracking.url": config.tracking.url,
-    }
-    for key, url in urls.items():
-        host = urlsplit(url).hostname if url else None
+    for key, url in pod_urls(config).items():
+        host = urlsplit(url).hostname
         if host and _is_loopback(host):
             raise ConfigError(
                 f"{host} is this machine, and in a pod it is the pod",
