@@ -9,7 +9,7 @@ from typing import Any
 from ftctl.contract.spec import Config
 
 # Raised only when the same inputs would give another result.
-PIPELINE = 1
+PIPELINE = 2
 
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from ftctl.errors import RunFailedError
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import save_merged
+from ftctl_trainer.export.tensors import read_folder
 from tests.integration.export.conftest import Handoff
 from tests.integration.handoff import make_adapter
 
@@ -162,3 +163,19 @@ def _changed(handoff: Handoff, tmp_path: Path, change: Change) -> Handoff:
     (damaged.adapter / "adapter_config.json").write_text(json.dumps(settings))
     save_file(tensors, weights)
     return damaged
+
+
+def test_a_changed_tensor_knows_what_it_was_before(tiny_base: Path, tmp_path: Path) -> None:
+    targets, whole = ["q_proj"], ["lm_head"]
+    adapter = make_adapter(
+        tiny_base, tmp_path / "adapter", target_modules=targets, modules_to_save=whole
+    )
+    base = read_folder(tiny_base)
+
+    merged = {tensor.name: tensor for tensor in merged_tensors(tiny_base, adapter)}
+
+    changed = {name for name, tensor in merged.items() if tensor.base}
+    assert changed == {name for name in base if "q_proj" in name}
+    for name in changed:
+        np.testing.assert_array_equal(merged[name].base(), base[name].load())
+        assert np.abs(merged[name].load() - base[name].load()).max() > 0

@@ -8,6 +8,7 @@ the package gguf, which llama.cpp publishes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,16 @@ def add_hyperparameters(writer: gguf.GGUFWriter, hyper: Hyperparameters, vocabul
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:
     # transformers rotates the two halves of a head, llama.cpp's llama neighbouring pairs.
-    def load() -> Array:
-        values = tensor.load()
-        halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
-        return halves.swapaxes(1, 2).reshape(values.shape)
+    def rows_of(load: Callable[[], Array]) -> Callable[[], Array]:
+        def interleaved() -> Array:
+            values = load()
+            halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+            return halves.swapaxes(1, 2).reshape(values.shape)
 
-    return replace(tensor, load=load)
+        return interleaved
+
+    base = tensor.base and rows_of(tensor.base)
+    return replace(tensor, load=rows_of(tensor.load), base=base)
 
 
 def _rope_frequencies(hyper: Hyperparameters) -> Tensor:

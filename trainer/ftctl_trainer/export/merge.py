@@ -53,8 +53,11 @@ def merged_tensors(base: Path, adapter: Path) -> list[Tensor]:
         if OUTPUT in updates and EMBEDDING in tensors:
             tensors[OUTPUT] = replace(tensors[EMBEDDING], name=OUTPUT)
     _check_known(updates, replaced, tensors, adapter)
-    whole = {**tensors, **replaced}
-    return [_checked(_merged(tensor, updates.get(name))) for name, tensor in whole.items()]
+    for name, tensor in replaced.items():
+        known = tensors.get(name)
+        before = known.load if known and known.shape == tensor.shape else None
+        tensors[name] = replace(tensor, base=before)
+    return [_checked(_merged(tensor, updates.get(name))) for name, tensor in tensors.items()]
 
 
 def merge_lora(weight: Array, a: Array, b: Array, scale: float, *, transposed: bool) -> Array:
@@ -167,7 +170,7 @@ def _merged(tensor: Tensor, lora: _Lora | None) -> Tensor:
                 tensor.load(), lora.a.load(), lora.b.load(), lora.scale, transposed=lora.transposed
             )
 
-    return replace(tensor, load=load)
+    return replace(tensor, load=load, base=tensor.load)
 
 
 def _checked(tensor: Tensor) -> Tensor:

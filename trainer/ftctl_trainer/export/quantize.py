@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ftctl.contract.qtypes import FTYPES
 from ftctl_trainer.export import llama_cpp
-from ftctl_trainer.export.dither import dithered
+from ftctl_trainer.export.rounding import keep_update
 from ftctl_trainer.export.tensor_types import plan
 from ftctl_trainer.export.tensors import Array, Tensor
 
@@ -45,12 +45,13 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
             files.append((writer, kinds))
         for tensor in model.tensors:
             values = tensor.load()
+            base = tensor.base() if tensor.base else None
             # Several outputs often agree on a type.
             encoded: dict[Kind, NDArray[np.generic]] = {}
             for writer, kinds in files:
                 kind = kinds[tensor.name]
                 if kind not in encoded:
-                    encoded[kind] = encode(dithered(values, kind, tensor.name), kind, threads)
+                    encoded[kind] = encode(keep_update(values, base, kind), kind, threads)
                 writer.write_tensor_data(encoded[kind])
 
 

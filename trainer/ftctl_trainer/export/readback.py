@@ -16,7 +16,7 @@ to a grid; with M the largest absolute value of the block and R its range (large
 - f16 and bf16 are off by half of their last digit, 2^-11 and 2^-8 of a value; f32 by no more than
   the order of a sum changes, 2^-20 of the tensor's largest value.
 
-Where dither.py rounds up or down by chance, the bounds of the first two lines double.
+Where rounding.py goes beyond the nearest step, the bounds of the first two lines double.
 
 A float16 below 2^-14 loses digits: its absolute error is 2^-25, times the largest multiple of it.
 """
@@ -32,7 +32,7 @@ from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 from ftctl.errors import VerificationError
-from ftctl_trainer.export.dither import clings
+from ftctl_trainer.export.rounding import loses_update
 from ftctl_trainer.export.tensors import Array, Tensor
 
 _HALF = 2.0**-11
@@ -78,12 +78,15 @@ def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
         stored = found[tensor.name]
         kind = Kind(stored.tensor_type)
         values = gguf.dequantize(stored.data, kind).reshape(-1)
-        wanted = tensor.load().reshape(-1)
+        merged = tensor.load()
+        wanted = merged.reshape(-1)
         if values.size != wanted.size:
             raise VerificationError(
                 f"{tensor.name} has {values.size} values instead of {wanted.size}", where=str(file)
             )
-        worst, block = worst_block(values, wanted, kind)
+        base = tensor.base() if tensor.base else None
+        rounds_further = loses_update(merged, base, kind)
+        worst, block = worst_block(values, wanted, kind, rounds_further=rounds_further)
         if not worst <= 1:
             raise VerificationError(
                 f"{tensor.name} ({kind.name}) is not what was merged: block {block} is off by "
@@ -112,13 +115,16 @@ class _Reader(gguf.GGUFReader):  # type: ignore[misc]
         self._data = np.asarray(mapped)
 
 
-def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:
+def worst_block(
+    values: Array, wanted: Array, kind: Kind, *, rounds_further: bool = False
+) -> tuple[float, int]:
     """
     The largest error of a block as a share of what `kind` allows, and the number of that block.
 
     Args:
         values: dequantized, flat.
         wanted: what was quantized, flat.
+        rounds_further: whether it was rounded to keep an update, so that a whole step is allowed.
     """
     if kind == Kind.F32:
         allowed = np.full_like(wanted, np.abs(wanted).max() * _ORDER_OF_A_SUM)
@@ -129,8 +135,7 @@ def worst_block(values: Array, wanted: Array, kind: Kind) -> tuple[float, int]:
         error = np.abs(values - wanted)
     elif kind in _STEPS:
         blocks = wanted.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])
-        # Up or down by chance, where the nearest step would undo the fine-tune: see dither.py.
-        steps = 2 if clings(wanted, kind) else 1
+        steps = 2 if rounds_further else 1
         allowed = _largest_error(blocks, *(steps * share for share in _STEPS[kind]))
         error = np.abs(values.reshape(blocks.shape) - blocks).max(axis=1)
     else:

@@ -20,11 +20,12 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A float32 tensor that is not in memory yet."""
+    """A float32 tensor that is not in memory yet; `base` is one that an adapter changed, before."""
 
     name: str
     shape: tuple[int, ...]
     load: Callable[[], Array]
+    base: Callable[[], Array] | None = None
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
