@@ -73,7 +73,7 @@ def objects(namespace: str, **profile: Any) -> list[dict[str, Any]]:
         cluster={"namespace": namespace, "resources": resources, **profile},
         storage={"secret": "keys"},
     )
-    return run_objects(run, ca_pem="PEM" if "ca_bundle" in profile else None, disk_bytes=2**20)
+    return run_objects(run, ca_pem="PEM" if "ca_bundle" in profile else None)
 
 
 @pytest.mark.parametrize("name", RUNS)

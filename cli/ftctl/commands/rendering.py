@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +33,17 @@ def render_run(
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
         ManifestError: an object cannot be made.
     """
+    from ftctl.config.secret import use_hub_token
     from ftctl.config.validate import refuse_unavailable
     from ftctl.manifests.checks import refuse_unfit
     from ftctl.resources import template_dirs
+    from ftctl.runs.disk import with_disk
     from ftctl.runs.prepare import prepare
     from ftctl.storage.later import LaterStore
 
     refuse_unavailable(config)
     refuse_unfit(config)
+    use_hub_token(config.other.hf_token)
     prepared = prepare(
         config,
         store=store or LaterStore(config.storage),
@@ -48,6 +51,7 @@ def render_run(
         template_dirs=template_dirs(config_dir),
         new=new,
     )
+    prepared = replace(prepared, run=with_disk(prepared.run))
     return Rendering(prepared, objects_of(prepared.run))
 
 

@@ -86,6 +86,8 @@ def resumed_profile(
     Raises:
         UsageError: the namespace or context: a run stays in its place.
     """
+    from ftctl.runs.disk import disk_asked
+
     keys = {override: override.lstrip("+~").partition("=")[0] for override in overrides}
     for override, key in keys.items():
         if key in ("cluster.namespace", "cluster.context"):
@@ -95,7 +97,12 @@ def resumed_profile(
                 hint="Cancel it, then submit the same inputs there.",
             )
     if "cluster" in keys.values():
-        return named.model_copy(update={"namespace": had.namespace, "context": had.context})
+        placed = named.model_copy(update={"namespace": had.namespace, "context": had.context})
+        disk = {
+            "train": had.resources.train.ephemeral_storage,
+            "convert": had.resources.convert.ephemeral_storage,
+        }
+        return disk_asked(placed, disk)
     values, wanted = had.model_dump(mode="json"), named.model_dump(mode="json")
     for key in keys.values():
         section, *path = key.split(".")

@@ -32,7 +32,7 @@ class ResourcesConfig(Section):
     cpu: Quantity = Field("4", description="CPU cores asked for")
     memory: Quantity = Field("32Gi", description="memory asked for, and the limit")
     ephemeral_storage: Quantity | None = Field(
-        None, description="disk of the pod, which `ftctl estimate` shows; null asks for none"
+        None, description="disk asked for; null asks for what `ftctl estimate` shows"
     )
 
 

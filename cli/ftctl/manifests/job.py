@@ -28,7 +28,7 @@ _FAILURE_POLICY: Manifest = {
 }
 
 
-def stage_job(run: RunFile, stage: Stage, names: Names, disk_bytes: int | None) -> Manifest:
+def stage_job(run: RunFile, stage: Stage, names: Names) -> Manifest:
     """
     The Job of a stage, named by its spec.
 
@@ -45,7 +45,7 @@ def stage_job(run: RunFile, stage: Stage, names: Names, disk_bytes: int | None) 
         # Two pods of a stage would only wait for one another.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": _FAILURE_POLICY,
-        "template": pod_template(run, stage, names, disk_bytes),
+        "template": pod_template(run, stage, names),
     }
     name = object_name(run.run_id, stage, spec)
     if cluster.ttl is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ftctl import __version__
@@ -50,7 +49,7 @@ class Names:
     service_account: str
 
 
-def pod_template(run: RunFile, stage: Stage, names: Names, disk_bytes: int | None) -> Manifest:
+def pod_template(run: RunFile, stage: Stage, names: Names) -> Manifest:
     """
     The template of a stage's pods.
 
@@ -71,7 +70,7 @@ def pod_template(run: RunFile, stage: Stage, names: Names, disk_bytes: int | Non
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(run, stage, disk_bytes)],
+        "containers": [_container(run, stage)],
         "volumes": _volumes(run.config, names.config_map),
     }
     if stage == "convert":
@@ -89,7 +88,7 @@ def pod_template(run: RunFile, stage: Stage, names: Names, disk_bytes: int | Non
     return {"metadata": {"labels": run_labels(run.run_id, stage)}, "spec": spec}
 
 
-def _container(run: RunFile, stage: Stage, disk_bytes: int | None) -> Manifest:
+def _container(run: RunFile, stage: Stage) -> Manifest:
     config = run.config
     images = {each: config.cluster.image_of(each, __version__) for each in _STAGES}
     found: Manifest = {
@@ -98,7 +97,7 @@ def _container(run: RunFile, stage: Stage, disk_bytes: int | None) -> Manifest:
         "command": _command(stage),
         "env": [*variables(config, stage, images), *secret_variables(config)],
         "envFrom": secret_sources(config, tracking=stage == "train"),
-        "resources": _resources(config, stage, disk_bytes),
+        "resources": _resources(config, stage),
         "securityContext": _SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _MOUNTS,
@@ -127,15 +126,14 @@ def _command(what: str) -> list[str]:
     return ["python", "-m", "ftctl_trainer", what, "--config", CONFIG_PATH]
 
 
-def _resources(config: Config, stage: Stage, disk_bytes: int | None) -> Manifest:
+def _resources(config: Config, stage: Stage) -> Manifest:
     """Memory is limited to what is asked for; processor time and disk are not limited."""
     cluster = config.cluster
     asked = cluster.resources_of(stage)
-    disk = asked.ephemeral_storage or (disk_bytes and f"{math.ceil(disk_bytes / 2**20)}Mi")
     gpus = {cluster.gpu_resource: str(cluster.gpus)} if stage == "train" and cluster.gpus else {}
     requests = {"cpu": asked.cpu, "memory": asked.memory, **gpus}
-    if disk:
-        requests["ephemeral-storage"] = disk
+    if asked.ephemeral_storage:
+        requests["ephemeral-storage"] = asked.ephemeral_storage
     return {"requests": requests, "limits": {"memory": asked.memory, **gpus}}
 
 

@@ -21,15 +21,12 @@ from ftctl.storage.runs import to_yaml
 _CONFIG_MAP_BYTES = 2**20
 
 
-def run_objects(
-    run: RunFile, *, ca_pem: str | None = None, disk_bytes: int | None = None
-) -> list[dict[str, Any]]:
+def run_objects(run: RunFile, *, ca_pem: str | None = None) -> list[dict[str, Any]]:
     """
     Everything a run is in a cluster, in the order to create it.
 
     Args:
         ca_pem: certificates of private authorities, where the profile or the store has some.
-        disk_bytes: disk that a pod needs, from the estimate; for profiles that do not say.
     Raises:
         ConfigError: the run cannot work in a cluster, or not yet.
         ManifestError: an object would be larger than Kubernetes takes.
@@ -43,8 +40,8 @@ def run_objects(
         config_map,
         network_policy(run),
         # First the one that the other waits for: a queue takes them in this order.
-        stage_job(run, "train", names, disk_bytes),
-        stage_job(run, "convert", names, disk_bytes),
+        stage_job(run, "train", names),
+        stage_job(run, "convert", names),
     ]
     # Plain JSON values that share no part: they are the caller's now.
     return [json.loads(json.dumps(each)) for each in objects]

@@ -50,7 +50,7 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_valid(name: str, version: str) -> None:
-    for body in run_objects(a_run(**RUNS[name]), ca_pem="PEM", disk_bytes=2**30):
+    for body in run_objects(a_run(**RUNS[name]), ca_pem="PEM"):
         assert kubernetes_validate.validate(body, version, strict=True) == version
 
 

@@ -1,11 +1,13 @@
+import os
+
 import pytest
 
 from ftctl.config.secret import (
-    hub_token,
     redact,
     redact_override,
     secrets_in,
     token_reference,
+    use_hub_token,
 )
 from ftctl.errors import ConfigError
 
@@ -93,10 +95,26 @@ def test_values_that_hold_or_would_hold_a_secret_are_found() -> None:
     ]
 
 
-def test_the_hub_token_is_read_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("reference", "token"),
+    [
+        pytest.param(None, "one", id="no-reference"),
+        pytest.param("${oc.env:MINE,null}", "two", id="a-variable"),
+        pytest.param("${oc.env:NOT_SET}", "one", id="a-variable-that-is-not-set"),
+        pytest.param("secret:hub/token", "one", id="a-secret-of-the-cluster"),
+    ],
+)
+def test_the_hub_reads_the_token_that_is_referred_to(
+    monkeypatch: pytest.MonkeyPatch, reference: str | None, token: str
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "one")
     monkeypatch.setenv("MINE", "two")
-    assert hub_token() == "one"
-    assert hub_token("${oc.env:MINE,null}") == "two"
-    monkeypatch.delenv("HF_TOKEN")
-    assert hub_token("secret:hub/token") is None
+
+    assert use_hub_token(reference) == token
+    assert os.environ["HF_TOKEN"] == token
+
+
+def test_without_a_token_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+    assert use_hub_token("${oc.env:NOT_SET,null}") is None

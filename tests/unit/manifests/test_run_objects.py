@@ -59,6 +59,10 @@ PROFILE = {
     "image_convert": "convert@sha256:2",
     "namespace": "ml",
     "hf_secret": "hub",
+    "resources": {
+        "train": {"ephemeral_storage": "3Gi"},
+        "convert": {"ephemeral_storage": "4Gi"},
+    },
 }
 
 
@@ -152,7 +156,7 @@ def container(name: str, image: str, **fields: Any) -> dict[str, Any]:
 def test_a_run_on_a_gpu_is_five_objects() -> None:
     run = a_run(cluster=PROFILE, storage={"secret": "s3-keys"})
 
-    account, config_map, policy, train, convert = run_objects(run, disk_bytes=3 * 2**30)
+    account, config_map, policy, train, convert = run_objects(run)
 
     assert account == {
         "apiVersion": "v1",
@@ -198,7 +202,7 @@ def test_a_run_on_a_gpu_is_five_objects() -> None:
                 "cpu": "4",
                 "memory": "32Gi",
                 "nvidia.com/gpu": "1",
-                "ephemeral-storage": "3072Mi",
+                "ephemeral-storage": "3Gi",
             },
             "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"},
         },
@@ -208,7 +212,7 @@ def test_a_run_on_a_gpu_is_five_objects() -> None:
         "convert@sha256:2",
         env=[*ENVIRONMENT, *IMAGES, TOKEN],
         resources={
-            "requests": {"cpu": "4", "memory": "32Gi", "ephemeral-storage": "3072Mi"},
+            "requests": {"cpu": "4", "memory": "32Gi", "ephemeral-storage": "4Gi"},
             "limits": {"memory": "32Gi"},
         },
     )

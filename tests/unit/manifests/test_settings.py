@@ -145,17 +145,17 @@ def test_only_the_train_stage_asks_for_gpus(gpus: int, resource: str, want: dict
     }
 
 
-def test_a_disk_that_the_profile_names_wins_over_the_estimate() -> None:
+def test_a_pod_asks_for_no_disk_that_its_profile_does_not_name() -> None:
     named = {"resources": {"train": {"ephemeral_storage": "50Gi"}}}
-    objects = run_objects(a_run(cluster=named), disk_bytes=1)
+    objects = run_objects(a_run(cluster=named))
     found = [
-        job["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"][
+        job["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"].get(
             "ephemeral-storage"
-        ]
+        )
         for job in objects[-2:]
     ]
 
-    assert found == ["50Gi", "1Mi"]
+    assert found == ["50Gi", None]
 
 
 @pytest.mark.parametrize(
