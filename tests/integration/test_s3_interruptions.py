@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -276,3 +277,72 @@ def test_the_checksum_that_the_server_keeps_is_verified(
     assert list(target.parent.iterdir()) == []
     store.download("big", target)
     assert target.read_bytes() == big_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kept", "journal"),
+    [
+        pytest.param(1, "1\n2", id="a-line-that-was-not-finished"),
+        pytest.param(1, None, id="no-journal"),
+    ],
+)
+def test_only_parts_that_the_journal_names_are_taken_as_there(
+    s3_server: S3Server,
+    s3_bucket: str,
+    prefix: str,
+    big_file: Path,
+    tmp_path: Path,
+    kept: int,
+    journal: str | None,
+) -> None:
+    client = s3_client(endpoint_url=s3_server.endpoint_url)
+    store = S3Store(client, s3_bucket, prefix)
+    digest = store.upload(big_file, "big")
+    target = tmp_path / "new" / "out"
+
+    def interrupt(size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.download("big", target, progress=interrupt)
+    partial = next(target.parent.glob(".*.part"))
+    content = big_file.read_bytes()[: kept * PART_BYTES]
+    partial.write_bytes(content + bytes(big_file.stat().st_size - len(content)))
+    record = partial.with_suffix(".done")
+    record.unlink()
+    if journal is not None:
+        record.write_text(journal)
+    fetched: list[str] = []
+    client.meta.events.register(
+        "provide-client-params.s3.GetObject", lambda params, **_: fetched.append(params["Range"])
+    )
+    store.download("big", target, sha256=digest)
+
+    assert target.read_bytes() == big_file.read_bytes()
+    assert f"bytes={PART_BYTES}-{2 * PART_BYTES - 1}" in fetched
+    assert (f"bytes=0-{PART_BYTES - 1}" in fetched) == (journal is None)
+
+
+def test_an_object_that_is_replaced_while_it_is_fetched_is_told(
+    s3_server: S3Server, s3_bucket: str, prefix: str, big_file: Path, tmp_path: Path
+) -> None:
+    client = s3_client(endpoint_url=s3_server.endpoint_url)
+    store = S3Store(client, s3_bucket, prefix)
+    store.upload(big_file, "big")
+    other = tmp_path / "other.bin"
+    other.write_bytes(os.urandom(big_file.stat().st_size))
+    writer = S3Store(s3_client(endpoint_url=s3_server.endpoint_url), s3_bucket, prefix)
+    lock, replaced = threading.Lock(), threading.Event()
+
+    def replace(params: dict[str, object], **_: object) -> None:
+        with lock:
+            if not replaced.is_set():
+                writer.upload(other, "big")
+                replaced.set()
+
+    client.meta.events.register("provide-client-params.s3.GetObject", replace)
+    with pytest.raises(StorageError) as caught:
+        store.download("big", tmp_path / "new" / "out")
+
+    assert caught.value.what == "something else wrote this object at the same time"
+    assert not (tmp_path / "new" / "out").exists()

@@ -101,8 +101,11 @@ class _Partial:
     def __enter__(self) -> _Partial:
         self.done = self._read_journal()
         self._data = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
         self._log = os.open(self._journal, flags, 0o666)
+        # Again, without a line that was broken off: the next would be taken as its end.
+        for number in self.done:
+            self._note(number)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
@@ -121,7 +124,7 @@ class _Partial:
 
     def note(self, part: Part) -> None:
         """Say that a part is whole."""
-        os.write(self._log, b"%d\n" % part.number)
+        self._note(part.number)
 
     def read(self, part: Part) -> Iterator[bytes]:
         """Yield a part as it is in the file, in blocks."""
@@ -138,6 +141,9 @@ class _Partial:
         """Remove the hidden files."""
         self._file.unlink(missing_ok=True)
         self._journal.unlink(missing_ok=True)
+
+    def _note(self, number: int) -> None:
+        os.write(self._log, b"%d\n" % number)
 
     def _read_journal(self) -> set[int]:
         if not (self._file.exists() and self._journal.exists()):

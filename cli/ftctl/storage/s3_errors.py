@@ -113,7 +113,9 @@ def _answer_error(error: ClientError, where: str, endpoint: str) -> StorageError
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _CONFLICTS:
-        return ConflictError("the object is not the one that was read, or exists", where=where)
+        return ConflictError(
+            "something else wrote this object at the same time", where=where, hint="Try again."
+        )
     if code in _MISSING:
         return NotFoundError("there is no such object", where=where)
     if code.startswith(("KMS", "ServerSideEncryption", "InvalidEncryption")):
