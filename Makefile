@@ -74,7 +74,7 @@ LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11
        --no-annotate --custom-compile-command "make lock"
 lock: $(VENV)/.dev
 	$(LOCK) docker/build.in -o docker/build.txt
-	$(LOCK) --override docker/overrides.txt --extra train pyproject.toml docker/torch.in \
+	$(LOCK) --override docker/overrides.txt --extra train --extra wandb --extra mlflow pyproject.toml docker/torch.in \
 	    -o docker/train/requirements.txt
 	$(LOCK) --override docker/overrides.txt --extra convert pyproject.toml docker/torch.in \
 	    -c docker/train/requirements.txt -o docker/convert/requirements.txt

@@ -13,6 +13,7 @@ from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.status import Status
 from ftctl.storage.markers import download_folder
 from ftctl.storage.tombstones import write_tombstone
+from tests.event_files import scalars
 from tests.integration.tiny_model import action_rows, make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
@@ -126,7 +127,7 @@ def test_a_killed_run_resumes_at_its_checkpoint_and_ends_in_the_same_bytes(
 def test_sigterm_saves_a_checkpoint_exits_75_and_resumes_in_the_middle_of_an_epoch(
     finished: TinyRun, model: Path, tmp_path: Path
 ) -> None:
-    run = TinyRun(tmp_path, model, DROPOUT).write()
+    run = TinyRun(tmp_path, model, {**DROPOUT, "tracking": {"backend": "tensorboard"}}).write()
     code, lines = run.interrupt_at(4, signal.SIGTERM)
     assert code == 75, lines
     assert Status.model_validate_json(run.read("status.json")).state == "stopped"
@@ -134,6 +135,12 @@ def test_sigterm_saves_a_checkpoint_exits_75_and_resumes_in_the_middle_of_an_epo
     assert code == 0, lines
     assert run.read(ADAPTER) == finished.read(ADAPTER)
     assert _without_times(run) == _without_times(finished)
+    curves = scalars(run.store.read(run.layout.tensorboard), tmp_path / "board")
+    lines = [line for line in run.lines("metrics.jsonl") if "loss" in line]
+    steps, losses = zip(*curves["train/loss"], strict=True)
+    assert list(steps) == [line["step"] for line in lines]
+    assert losses == pytest.approx([line["loss"] for line in lines])
+    assert [step for step, _ in curves["eval/right_action"]] == [0, 12]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(

@@ -28,6 +28,9 @@ class Reporter(Protocol):
     def event(self, kind: str, **data: Any) -> None:
         """Add a line to events.jsonl, at once."""
 
+    def history(self) -> list[Metrics]:
+        """All lines of metrics.jsonl so far."""
+
     def flush(self) -> None:
         """Bring all metrics to the store: a checkpoint's marker must not be ahead of them."""
 

@@ -100,12 +100,18 @@ class StoreReporter:
         self._update(step=step, total_steps=total, eta_s=eta_s)
 
     def metrics(self, line: Metrics) -> None:
-        """Add a line to metrics.jsonl."""
+        """Add a line to metrics.jsonl, with the time."""
+        line = line.model_copy(update={"time": now()})
         if line.loss is not None:
             self._update(loss=line.loss, real_tokens_per_s=line.real_tokens_per_s)
         with self._writing:
             self._metrics.add(line)
         _log.info("%s", _words(line), extra={"status": self._status, "metrics": line})
+
+    def history(self) -> list[Metrics]:
+        """All lines of metrics.jsonl so far."""
+        with self._writing:
+            return self._metrics.lines(Metrics)
 
     def event(self, kind: str, **data: Any) -> None:
         """Add a line to events.jsonl, at once."""

@@ -59,7 +59,6 @@ def refuse_unavailable(config: Config) -> None:
         f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",
         "quantize.save_merged=true": quantize.save_merged,
         f"quantize.split_gb={quantize.split_gb}": quantize.split_gb is not None,
-        f"tracking.backend={config.tracking.backend}": config.tracking.backend != "none",
     }
     problems = [
         Problem(None, f"{setting} is not available in this version", "Leave it at its default.")

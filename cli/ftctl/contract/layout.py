@@ -80,6 +80,16 @@ class RunLayout:
         return f"{self.root}report.html"
 
     @property
+    def tensorboard(self) -> str:
+        """Event file of tracking=tensorboard."""
+        return f"{self.root}tensorboard/events.out.tfevents.0.ftctl"
+
+    @property
+    def wandb(self) -> str:
+        """Folder that `wandb sync` takes, of a run tracked offline."""
+        return f"{self.root}wandb/"
+
+    @property
     def manifest(self) -> str:
         return f"{self.root}manifest.json"
 

@@ -59,6 +59,7 @@ class Metrics(Stored):
 
     step: int
     epoch: float
+    time: datetime | None = Field(None, description="when it was logged, UTC")
     loss: float | None = None
     lr: float | None = None
     grad_norm: float | None = None

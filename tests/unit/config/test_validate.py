@@ -130,7 +130,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
         pytest.param("quantize", "imatrix", True, id="imatrix"),
         pytest.param("quantize", "merge_base", "best", id="merge-base"),
         pytest.param("quantize", "split_gb", 2.0, id="split"),
-        pytest.param("tracking", "backend", "wandb", id="tracking"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: object) -> None:

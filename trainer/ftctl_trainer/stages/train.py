@@ -32,6 +32,7 @@ from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import SAMPLE_TOKENS, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
 from ftctl_trainer.stop import end_if_stopped
+from ftctl_trainer.tracking.open import check_tracker, tracked
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def run_train(ctx: StageContext) -> None:
 
     adapter = ctx.workdir / "adapter"
     if read_marker(ctx.store, ctx.layout.adapter) is None:
-        _tune(ctx, folder, tokenizer, rows, precision, adapter)
+        with tracked(ctx):
+            _tune(ctx, folder, tokenizer, rows, precision, adapter)
     else:
         download_folder(ctx.store, ctx.layout.adapter, adapter)
     _publish_reference(ctx, folder, tokenizer, rows, adapter)
@@ -81,8 +83,7 @@ def _refuse_unavailable(config: Config) -> None:
                 hint=f"Use {str(have).lower()}.",
             )
     check_optimizer(config.training.optim)
-    if config.tracking.backend != "none":
-        _log.warning("tracking.backend=%s is not available; going on", config.tracking.backend)
+    check_tracker(config)
 
 
 def _tune(
