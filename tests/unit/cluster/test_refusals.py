@@ -101,6 +101,7 @@ def test_a_refusal_is_explained(message: str, want: Reason | None) -> None:
         pytest.param("requests.memory=32Gi", "requests.memory=0", "requests.memory=16Gi", True),
         pytest.param("requests.memory=8Gi", "requests.memory=10Gi", "requests.memory=16Gi", False),
         pytest.param("requests.cpu=1500m", "requests.cpu=0", "requests.cpu=1", True),
+        pytest.param("requests.cpu=2", "requests.cpu=1", "requests.cpu=2", False),
         pytest.param("count/jobs.batch=1", "count/jobs.batch=9", "count/jobs.batch=9", False),
         pytest.param("pods=1,cpu=1", "pods=0,cpu=0", "pods=0,cpu=2", True),
     ],
