@@ -117,7 +117,15 @@ def gpu(cluster: Cluster) -> Iterator[None]:
 
 def reachable_server(cluster: Cluster, folder: Path) -> AbstractContextManager[S3Server]:
     """An S3 server at the address by which nodes and pods reach this machine."""
-    return running_server(folder, _address_towards(cluster))
+    return running_server(folder, address_towards(cluster))
+
+
+def address_towards(cluster: Cluster) -> str:
+    """This machine's address on the way to the API server; nothing is sent."""
+    url = urlsplit(cluster.server)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((url.hostname, url.port or 443))
+        return str(probe.getsockname()[0])
 
 
 @contextmanager
@@ -159,11 +167,3 @@ def _advertise(node: str, gpus: str | None) -> None:
     config.load_kube_config()
     status = {"capacity": {GPU: gpus}, "allocatable": {GPU: gpus}}
     client.CoreV1Api().patch_node_status(node, {"status": status})
-
-
-def _address_towards(cluster: Cluster) -> str:
-    """This machine's address on the way to the API server; nothing is sent."""
-    url = urlsplit(cluster.server)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((url.hostname, url.port or 443))
-        return str(probe.getsockname()[0])
