@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ftctl.contract.checksum import file_sha256
 
-MODEL_PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
+WEIGHTS_SUFFIX = ".safetensors"
+MODEL_PATTERNS = (f"*{WEIGHTS_SUFFIX}", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -74,13 +74,20 @@ def upload_folder(
 
 
 def download_folder(
-    store: Store, prefix: str, folder: Path, *, progress: Progress | None = None
+    store: Store,
+    prefix: str,
+    folder: Path,
+    *,
+    only: Callable[[FileRecord], bool] = lambda file: True,
+    progress: Progress | None = None,
 ) -> Marker:
     """
     Copy what the marker of `prefix` covers into a folder, each file checked against its sha256.
 
     Files that are there already, with the right content, are left alone.
 
+    Args:
+        only: which of the files to copy.
     Raises:
         NotFoundError: there is no marker.
         StorageError: a file is missing or does not have its sha256.
@@ -104,7 +111,7 @@ def download_folder(
         except (NotFoundError, DamagedError) as error:
             raise _changed(store, prefix, error) from error
 
-    each(download, content.files, threads=_FILES_AT_ONCE)
+    each(download, filter(only, content.files), threads=_FILES_AT_ONCE)
     return content
 
 

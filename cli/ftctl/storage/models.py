@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftctl.contract.layout import ModelLayout
 from ftctl.contract.lineage import FileRecord
-from ftctl.contract.modelfiles import files_revision, model_files
+from ftctl.contract.modelfiles import WEIGHTS_SUFFIX, files_revision, model_files
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError, StorageError
 from ftctl.storage.base import Progress, Store
@@ -74,6 +74,27 @@ def pull_model(
             where=f"{store.url}/{root}",
             hint="Delete it there and submit the run again.",
         )
+
+
+def pull_companions(store: Store, source: ModelSource, folder: Path) -> list[FileRecord]:
+    """
+    Copy a stored model's small files into a folder, and describe the shards left in the store.
+
+    The records' sha256 are the model's: whoever reads a shard by range holds it to its own.
+
+    Raises: as `pull_model`.
+    """
+    root = _root(source)
+    found = read_marker(store, root)
+    if found is None or _revision(source, found.files) != source.revision:
+        raise StorageError(
+            "the store does not have this model",
+            where=f"{store.url}/{root}",
+            hint="Submit the run again: it uploads the model.",
+        )
+    shards = [file for file in found.files if file.name.endswith(WEIGHTS_SUFFIX)]
+    download_folder(store, root, folder, only=lambda file: not file.name.endswith(WEIGHTS_SUFFIX))
+    return shards
 
 
 def model_bytes(source: ModelSource) -> int:

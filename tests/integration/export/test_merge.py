@@ -12,6 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ftctl.errors import RunFailedError
+from ftctl_trainer.export import tensors as tensors_module
+from ftctl_trainer.export.adapter import check_finite, read_adapter
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import save_merged
 from ftctl_trainer.export.tensors import read_folder
@@ -25,10 +27,15 @@ pytestmark = [
         "Model (has|with) .tie_word",
         "Input and output embeddings",
         "Setting .save_embedding",
+        "Model has .tie_word",
+        "You are using",
     )
 ]
 
-ADAPTERS: dict[str, dict[str, Any]] = {
+# Both sum up in float32, in another order.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+MERGED: dict[str, dict[str, Any]] = {
     "plain": {},
     "scale-that-no-short-float-holds": {"r": 3, "lora_alpha": 10},
     "rank-and-alpha-patterns": {
@@ -36,8 +43,23 @@ ADAPTERS: dict[str, dict[str, Any]] = {
         "alpha_pattern": {"layers.1.self_attn.k_proj": 2},
     },
     "rank-stabilized": {"use_rslora": True},
+    "magnitudes": {"use_dora": True},
+    "magnitudes-with-patterns": {
+        "use_dora": True,
+        "use_rslora": True,
+        "rank_pattern": {"layers.0.self_attn.q_proj": 2},
+        "alpha_pattern": {"v_proj": 3},
+    },
     "output-layer-trained-whole": {"modules_to_save": ["lm_head"]},
+    "single-tokens": {"trainable_token_indices": [5, 383, 17]},
+    "single-tokens-by-name": {"trainable_token_indices": {"embed_tokens": [5, 383, 17]}},
+}
+# What merge_and_unload changes in embedding and output layer, training changes in one of them.
+AS_TRAINED: dict[str, dict[str, Any]] = {
+    "output-layer": {"target_modules": ["q_proj", "lm_head"]},
     "embedding": {"target_modules": ["q_proj", "embed_tokens"]},
+    "embedding-with-magnitudes": {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True},
+    "embedding-trained-whole": {"modules_to_save": ["embed_tokens"]},
 }
 
 
@@ -54,33 +76,83 @@ def _logits(folder: Path, adapter: Path | None = None, *, merge: bool = True) ->
         return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", MERGED)
 def test_the_merged_model_is_pefts(kind: str, tiny_base: Path, tmp_path: Path) -> None:
-    adapter = make_adapter(tiny_base, tmp_path / "adapter", **ADAPTERS[kind])
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", **MERGED[kind])
 
     save_merged(tiny_base, adapter, adapter, tmp_path / "merged")
 
     ours, theirs = _logits(tmp_path / "merged"), _logits(tiny_base, adapter)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, theirs, **CLOSE)
     assert np.abs(ours - _logits(tiny_base)).max() > 0.01
 
 
-def test_an_update_of_a_tied_output_layer_leaves_the_embedding_as_it_was(
-    tiny_base: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", AS_TRAINED)
+def test_an_update_of_one_of_two_tied_layers_leaves_the_other_as_it_was(
+    kind: str, tiny_base: Path, tmp_path: Path
 ) -> None:
-    """As in training; merge_and_unload would change the embedding along with it."""
-    adapter = make_adapter(tiny_base, tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", **AS_TRAINED[kind])
 
     save_merged(tiny_base, adapter, adapter, tmp_path / "merged")
 
     ours, theirs = _logits(tmp_path / "merged"), _logits(tiny_base, adapter, merge=False)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, theirs, **CLOSE)
     assert np.abs(ours - _logits(tiny_base)).max() > 0.01
+
+
+def test_added_tokens_come_with_the_adapter(tiny_base: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    def grown() -> Any:
+        model = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+        model.resize_token_embeddings(386, mean_resizing=False)
+        return model
+
+    torch.manual_seed(0)
+    settings = LoraConfig(target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"])
+    tuned = get_peft_model(grown(), settings)
+    for weight in (weight for weight in tuned.parameters() if weight.requires_grad):
+        weight.data += 0.02 * torch.randn_like(weight)
+    tuned.save_pretrained(tmp_path / "adapter")
+
+    save_merged(tiny_base, tmp_path / "adapter", tiny_base, tmp_path / "merged")
+
+    theirs = PeftModel.from_pretrained(grown(), tmp_path / "adapter").eval()
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    ids = torch.tensor([[1, 385, 2, 384]])
+    assert ours.get_input_embeddings().weight.shape[0] == 386
+    with torch.no_grad():
+        np.testing.assert_allclose(ours(ids).logits, theirs(ids).logits, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["plain", "magnitudes", "single-tokens"])
+def test_rows_are_those_of_the_whole(
+    kind: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors_module, "BLOCK_VALUES", 64 * 7)  # 7 rows of 64
+    adapter = make_adapter(tiny_base, tmp_path / "adapter", **MERGED[kind])
+
+    for tensor in merged_tensors(tiny_base, adapter):
+        assert tensor.rows
+        whole = tensor.load()
+        for begin, end in ((0, 1), (3, 22), (whole.shape[0] - 5, whole.shape[0])):
+            np.testing.assert_array_equal(tensor.rows(begin, end), whole[begin:end])
+            if tensor.base and tensor.base_rows:
+                before = tensor.base()[begin:end]
+                np.testing.assert_array_equal(tensor.base_rows(begin, end), before)
 
 
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 A_WEIGHT = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 B_WEIGHT = A_WEIGHT.replace("lora_A", "lora_B")
+TOKENS = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
+
+
+def _token_beyond(settings: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    settings["trainable_token_indices"] = [384]
+    tensors[TOKENS] = np.ones((1, 64), np.float32)
 
 
 def _another_name(_: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
@@ -104,7 +176,21 @@ def _another_name(_: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
             r"extra\.weight .*fits no tensor",
             id="superfluous-tensor",
         ),
-        pytest.param(lambda s, t: s.update(use_dora=True), "a DoRA adapter", id="dora"),
+        pytest.param(
+            lambda s, t: s.update(use_dora=True), "magnitudes of .* contradict", id="no-magnitudes"
+        ),
+        pytest.param(
+            lambda s, t: s.update(lora_bias=True), "biases of its own", id="biases-of-its-own"
+        ),
+        pytest.param(
+            lambda s, t: s.update(target_parameters=["x"]), "single parameters", id="parameters"
+        ),
+        pytest.param(
+            lambda s, t: t.update({TOKENS: np.ones((2, 64), np.float32)}),
+            "embed_tokens has 2 trained tokens, adapter_config.json names 0",
+            id="unknown-tokens",
+        ),
+        pytest.param(_token_beyond, "1 trained tokens fit no model.embed_tokens", id="token"),
         pytest.param(lambda s, t: s.update(peft_type="LOHA"), "a LOHA adapter", id="another-kind"),
     ],
 )
@@ -125,6 +211,8 @@ def test_a_diverged_adapter_is_found_when_its_tensor_is_merged(
 
     with pytest.raises(RunFailedError, match=r"q_proj.weight is not finite"):
         tensors["model.layers.0.self_attn.q_proj.weight"].load()
+    with pytest.raises(RunFailedError, match=r"lora_A.weight of the adapter is not finite"):
+        check_finite(read_adapter(damaged.adapter), str(damaged.adapter))
 
 
 @pytest.mark.parametrize(

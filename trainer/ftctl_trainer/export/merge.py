@@ -1,186 +1,188 @@
-"""A PEFT adapter merged into its base, tensor by tensor, in float32, never the whole model."""
+"""A PEFT adapter merged into its base, rows at a time, in float32, never the whole model."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ftctl.errors import RunFailedError
-from ftctl_trainer.export.tensors import Array, Tensor, read_file, read_folder
+from ftctl_trainer.export.adapter import Adapter, Lora, TokenRows, is_finite, read_adapter
+from ftctl_trainer.export.base import base_tensors
+from ftctl_trainer.export.tensors import Array, Rows, Tensor, by_rows, row_blocks
 
 EMBEDDING = "model.embed_tokens.weight"
 OUTPUT = "lm_head.weight"
-
-_PREFIX = "base_model.model."
-# Of a PEFT key: the module, and which part of its update it is.
-_LORA_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B)(\.weight)?")
-
-
-@dataclass(frozen=True)
-class _Lora:
-    a: Tensor
-    b: Tensor
-    scale: float
-    transposed: bool
 
 
 def merged_tensors(base: Path, adapter: Path) -> list[Tensor]:
     """
     Describe the merged model: the base's tensors in its order, then those the adapter adds.
 
-    A tensor is read and merged when its `load` is called. An output layer that shares the
-    embedding stays out, unless the adapter changes it: then the two part.
+    A tensor is read and merged when its `load` or `rows` are called. An output layer that shares
+    the embedding stays out, unless the adapter changes one of the two alone: then they part, as
+    they did in training.
 
     Args:
-        base: folder of the base model, with config.json and safetensors.
+        base: folder of the base model, with config.json and safetensors, or a description of
+            where they are.
         adapter: folder that PEFT saved.
     Raises:
         RunFailedError: an adapter of another kind, or one that does not fit the base.
     """
-    settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    _check_supported(settings, adapter)
-    tensors = read_folder(base)
+    found = read_adapter(adapter)
+    tensors = base_tensors(base)
     tied = json.loads((base / "config.json").read_text()).get("tie_word_embeddings", False)
-    updates, replaced = _adapter_parts(read_file(adapter / "adapter_model.safetensors"), settings)
     if tied or OUTPUT not in tensors:
         tensors.pop(OUTPUT, None)
-        if OUTPUT in updates and EMBEDDING in tensors:
+        if _parts(found) and EMBEDDING in tensors:
             tensors[OUTPUT] = replace(tensors[EMBEDDING], name=OUTPUT)
-    _check_known(updates, replaced, tensors, adapter)
-    for name, tensor in replaced.items():
+    _check_known(found, tensors, adapter)
+    for name, tensor in found.replaced.items():
         known = tensors.get(name)
-        before = known.load if known and known.shape == tensor.shape else None
-        tensors[name] = replace(tensor, base=before)
-    return [_checked(_merged(tensor, updates.get(name))) for name, tensor in tensors.items()]
+        tensors[name] = (
+            replace(tensor, base=known.load, base_rows=known.rows)
+            if known and known.shape == tensor.shape
+            else tensor
+        )
+    return [
+        _checked(_with_tokens(_merged(tensor, found.updates.get(name)), found.tokens.get(name)))
+        for name, tensor in tensors.items()
+    ]
 
 
-def merge_lora(weight: Array, a: Array, b: Array, scale: float, *, transposed: bool) -> Array:
+def lora_update(lora: Lora, rows: slice) -> Array:
     """
-    Add a LoRA update to a base weight: W + scale B A.
+    These rows of the update: scale B A.
 
     Source: arXiv:2106.09685, section 4.1. The product is computed in float32.
-
-    Args:
-        weight: base weight, [out, in], or [in, out] where `transposed`.
-        a: down projection, [r, in].
-        b: up projection, [out, r].
     """
-    update = (b * np.float32(scale)) @ a
-    return np.add(weight, update.T if transposed else update, dtype=np.float32)
+    a, scale = lora.a.load(), np.float32(lora.scale)
+    if lora.transposed:
+        return np.asarray(a[:, rows].T @ (lora.b.load() * scale).T, np.float32)
+    return np.asarray((lora.b.part(rows.start, rows.stop) * scale) @ a, np.float32)
 
 
-def _check_supported(settings: dict[str, Any], adapter: Path) -> None:
-    kind = settings.get("peft_type")
-    for refused, what in (
-        (kind != "LORA", f"a {kind} adapter, where a LoRA one is needed"),
-        (settings.get("use_dora"), "a DoRA adapter, which cannot be merged yet"),
-        (settings.get("lora_bias"), "a LoRA adapter with biases of its own (lora_bias)"),
-    ):
-        if refused:
-            raise RunFailedError(what, where=str(adapter), hint="Train with plain LoRA.")
+def _parts(adapter: Adapter) -> bool:
+    """Whether embedding and output layer, of one weight in the base, are two by now."""
+    if OUTPUT in adapter.updates or EMBEDDING in adapter.updates:
+        return True
+    # PEFT saves a resized embedding along with any adapter; that does not part the two.
+    alone = EMBEDDING in adapter.replaced and OUTPUT not in adapter.replaced
+    trained = any(EMBEDDING.endswith(f"{name}.weight") for name in adapter.trained_whole)
+    return alone and trained and not adapter.keeps_ties
 
 
-def _adapter_parts(
-    found: dict[str, Tensor], settings: dict[str, Any]
-) -> tuple[dict[str, _Lora], dict[str, Tensor]]:
-    """Split an adapter file into LoRA updates and whole tensors, by the base's names."""
-    parts: dict[str, dict[str, Tensor]] = {}
-    whole: dict[str, Tensor] = {}
-    for key, tensor in found.items():
-        name = key.removeprefix(_PREFIX)
-        if match := _LORA_KEY.fullmatch(name):
-            parts.setdefault(match["module"], {})[match["part"]] = tensor
-        else:
-            # Older versions of PEFT keep the wrapper's name in the key.
-            name = name.replace(".modules_to_save.default", "").replace(".modules_to_save", "")
-            # PEFT saves the embedding that an update belongs to, unchanged, under this name.
-            name = name.replace(".base_layer.", ".")
-            whole[name] = replace(tensor, name=name)
-    return {f"{m}.weight": _lora(m, pair, settings) for m, pair in parts.items()}, whole
-
-
-def _lora(module: str, pair: dict[str, Tensor], settings: dict[str, Any]) -> _Lora:
-    embedding = "embedding_A" in pair
-    a, b = (pair.get(f"embedding_{part}" if embedding else part) for part in "AB")
-    if a is None or b is None:
-        raise RunFailedError(f"the adapter has only one half of {module}'s update")
-    rank = int(_by_pattern(settings.get("rank_pattern"), module, settings["r"]))
-    if not a.shape[0] == b.shape[1] == rank:
-        raise RunFailedError(
-            f"ranks differ at {module}: A has {a.shape[0]}, B has {b.shape[1]}, "
-            f"adapter_config.json says {rank}"
-        )
-    alpha = float(_by_pattern(settings.get("alpha_pattern"), module, settings["lora_alpha"]))
-    # arXiv:2312.03732, rank-stabilized LoRA: alpha / sqrt(r).
-    scale = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-    # An embedding's weight is [vocabulary, hidden], the update's [hidden, vocabulary].
-    return _Lora(a, b, scale, embedding or bool(settings.get("fan_in_fan_out")))
-
-
-def _by_pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
-    """A module's value: PEFT takes the first pattern that matches the end of its path."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
-
-
-def _check_known(
-    updates: dict[str, _Lora],
-    replaced: dict[str, Tensor],
-    tensors: dict[str, Tensor],
-    adapter: Path,
-) -> None:
-    for name, lora in updates.items():
-        target = replaced.get(name) or tensors.get(name)
-        shape = (lora.b.shape[0], lora.a.shape[1])
-        wanted = shape[::-1] if lora.transposed else shape
-        if target is None or target.shape != wanted:
-            found = "no such tensor" if target is None else f"one of shape {list(target.shape)}"
-            raise RunFailedError(
-                f"the adapter changes {name} {list(wanted)}; the base has {found}",
-                where=str(adapter),
-                hint="This adapter was trained on another base model.",
+def _check_known(found: Adapter, tensors: dict[str, Tensor], adapter: Path) -> None:
+    for name, lora in found.updates.items():
+        target = found.replaced.get(name) or tensors.get(name)
+        if target is None or target.shape != lora.shape:
+            there = "no such tensor" if target is None else f"one of shape {list(target.shape)}"
+            raise _another_base(
+                f"the adapter changes {name} {list(lora.shape)}; the base has {there}", adapter
             )
-    for name, tensor in replaced.items():
+    for name, tensor in found.replaced.items():
         known = tensors.get(name) or (tensors.get(EMBEDDING) if name == OUTPUT else None)
         # Rows may differ: a vocabulary grows by added tokens.
         if known is None or known.shape[1:] != tensor.shape[1:]:
-            raise RunFailedError(
-                f"the adapter's {name} {list(tensor.shape)} fits no tensor of the base",
-                where=str(adapter),
-                hint="This adapter was trained on another base model.",
+            raise _another_base(
+                f"the adapter's {name} {list(tensor.shape)} fits no tensor of the base", adapter
+            )
+    for name, rows in found.tokens.items():
+        known = tensors.get(name)
+        if (
+            known is None
+            or known.shape[1:] != rows.values.shape[1:]
+            or int(rows.numbers.max(initial=-1)) >= known.shape[0]
+        ):
+            raise _another_base(
+                f"the adapter's {len(rows.numbers)} trained tokens fit no {name} of the base",
+                adapter,
             )
 
 
-def _merged(tensor: Tensor, lora: _Lora | None) -> Tensor:
+def _another_base(what: str, adapter: Path) -> RunFailedError:
+    return RunFailedError(
+        what, where=str(adapter), hint="This adapter was trained on another base model."
+    )
+
+
+def _merged(tensor: Tensor, lora: Lora | None) -> Tensor:
     if lora is None:
         return tensor
+    rows = _updated(tensor, lora)
+    if lora.magnitude is not None:
+        rows = _with_magnitude(rows, lora, lora.magnitude)
+    merged = by_rows(tensor.name, tensor.shape, rows, tensor.part, tensor.dtype)
+    return merged if tensor.rows else replace(merged, rows=None, base_rows=None)
 
-    def load() -> Array:
-        # What is not finite is named by _checked.
-        with np.errstate(all="ignore"):
-            return merge_lora(
-                tensor.load(), lora.a.load(), lora.b.load(), lora.scale, transposed=lora.transposed
-            )
 
-    return replace(tensor, load=load, base=tensor.load)
+def _updated(tensor: Tensor, lora: Lora) -> Rows:
+    def rows(begin: int, end: int) -> Array:
+        weight = tensor.part(begin, end)
+        for block in row_blocks(tensor.shape, begin, end):
+            start, stop = max(block.start, begin), min(block.stop, end)
+            update = lora_update(lora, block)
+            weight[start - begin : stop - begin] += update[start - block.start : stop - block.start]
+        return weight
+
+    return rows
+
+
+def _with_magnitude(plain: Rows, lora: Lora, magnitude: Tensor) -> Rows:
+    """Bring the weights of each output to its length: rows, or columns where transposed."""
+
+    @cache
+    def of_columns() -> Array:
+        lengths = np.zeros(lora.shape[1], np.float64)
+        for block in row_blocks(lora.shape):
+            lengths += np.square(plain(block.start, block.stop), dtype=np.float64).sum(axis=0)
+        return np.asarray(magnitude.load().reshape(-1) / np.sqrt(lengths), np.float32)
+
+    def rows(begin: int, end: int) -> Array:
+        weight = plain(begin, end)
+        if lora.transposed:
+            weight *= of_columns()
+        else:
+            wanted = magnitude.load().reshape(-1)[begin:end]
+            weight *= (wanted / np.linalg.norm(weight, axis=1))[:, None]
+        return weight
+
+    return rows
+
+
+def _with_tokens(tensor: Tensor, tokens: TokenRows | None) -> Tensor:
+    if tokens is None:
+        return tensor
+
+    def rows(begin: int, end: int) -> Array:
+        weight = tensor.part(begin, end)
+        here = (tokens.numbers >= begin) & (tokens.numbers < end)
+        if here.any():
+            weight[tokens.numbers[here] - begin] = tokens.values.load()[here]
+        return weight
+
+    return by_rows(tensor.name, tensor.shape, rows, tensor.base_rows or tensor.part, tensor.dtype)
 
 
 def _checked(tensor: Tensor) -> Tensor:
-    def load() -> Array:
-        values = tensor.load()
-        if not np.isfinite(values).all():
+    def finite(part: Callable[[], Array]) -> Array:
+        with np.errstate(all="ignore"):
+            values = part()
+        if not is_finite(values):
             raise RunFailedError(
                 f"{tensor.name} is not finite once merged",
                 hint="The training diverged: lower training.learning_rate.",
             )
         return values
 
-    return replace(tensor, load=load)
+    rows = tensor.rows
+    return replace(
+        tensor,
+        load=lambda: finite(tensor.load),
+        rows=rows and (lambda begin, end: finite(lambda: rows(begin, end))),
+    )
