@@ -10,6 +10,7 @@ from typing import Any
 
 from ftctl.data.example import Message
 from ftctl_trainer.data.tokenize import TokenizedRows
+from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.generate import greedy_answers, stop_token_ids
 from ftctl_trainer.model.labels import IGNORED
 
@@ -44,6 +45,14 @@ class Answer:
     first_label: int
 
 
+@dataclass(frozen=True)
+class Keep:
+    """What is kept: most likely tokens of a position, and tokens of one greedy answer."""
+
+    top: int
+    sample_tokens: int = SAMPLE_TOKENS
+
+
 def choose_sequences(rows: TokenizedRows, tokens: int) -> list[Answer]:
     """Whole answers, evenly spread over the rows, until they have `tokens` labels."""
     found = [
@@ -71,18 +80,18 @@ def write_reference(
     sequences: Sequence[Answer],
     prompts: Sequence[Sequence[Message]],
     *,
-    top: int,
-    sample_tokens: int = SAMPLE_TOKENS,
+    keep: Keep,
+    nf4: Nf4 | None = None,
     on_row: Callable[[], None] = lambda: None,
 ) -> None:
     """
     Write reference.json and reference.safetensors.
 
     Args:
-        model: PEFT model over the full-precision base; switched off, it gives the base's numbers.
+        model: PEFT model over the base that is merged onto; switched off, it gives the base's
+            numbers.
         prompts: conversations of the data set, whose rendered text the export must match.
-        top: most likely tokens kept a position.
-        sample_tokens: length of the greedy answer kept beside them.
+        nf4: what of the base is quantized; None: it is whole.
         on_row: called before each row; may raise to end early.
     """
     import torch
@@ -94,16 +103,17 @@ def write_reference(
     with torch.inference_mode():
         for row in sequences:
             on_row()
-            for name, tensor in _compare(model, row, top).items():
+            for name, tensor in _compare(model, row, keep.top).items():
                 parts.setdefault(name, []).append(tensor.cpu())
     tensors = {name: torch.cat(rows).contiguous() for name, rows in parts.items()}
     save_file(tensors, folder / "reference.safetensors", metadata={"format": "pt"})
     text = {
-        "merge_base": "full",
+        "merge_base": "nf4" if nf4 else "full",
+        "nf4": nf4 and nf4.model_dump(),
         "sequences": [vars(row) for row in sequences],
         "probe": [{"text": text, "ids": _ids(tokenizer, text)} for text in PROBE],
         "chat": _chats(tokenizer, [*_CHATS, *prompts]),
-        "sample": _sample(model, tokenizer, sequences[0], sample_tokens),
+        "sample": _sample(model, tokenizer, sequences[0], keep.sample_tokens),
     }
     body = json.dumps(text, ensure_ascii=False, indent=1)
     (folder / "reference.json").write_text(body, encoding="utf-8")

@@ -56,8 +56,9 @@ def refuse_unavailable(config: Config) -> None:
         "training.compute=fp8": training.compute == "fp8",
         "training.load_best=true": training.load_best,
         "quantize.imatrix=true": quantize.imatrix,
-        f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",
-        "quantize.save_merged=true": quantize.save_merged,
+        f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
+            quantize.merge_base != "full" and config.model.use_8bit
+        ),
         f"quantize.split_gb={quantize.split_gb}": quantize.split_gb is not None,
     }
     problems = [

@@ -11,6 +11,8 @@ INDEX = "index/"
 INDEX_PACK = "index.json.gz"
 DATASETS = "datasets/"
 MODELS = "models/"
+# Below a run's reference: the one over the base as it was quantized for training.
+NF4 = "nf4/"
 
 # Index keys sort newest first: object stores list in key order only.
 _INDEX_EPOCH_MS = 9_999_999_999_999
@@ -66,6 +68,10 @@ class RunLayout:
     @property
     def gguf(self) -> str:
         return f"{self.root}gguf/"
+
+    @property
+    def merged(self) -> str:
+        return f"{self.root}merged/"
 
     @property
     def verification(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ftctl.contract.status import Stored
@@ -31,6 +33,9 @@ class OutputVerification(Stored):
     perplexity_ratio: float = Field(
         description="perplexity of the gguf over that of the tuned model"
     )
+    label_loss: float | None = Field(
+        None, description="mean loss of the gguf on the held-out labels, nats a token"
+    )
     checks: list[Check]
     sample_tuned: str = ""
     sample_gguf: str = ""
@@ -38,6 +43,14 @@ class OutputVerification(Stored):
     @property
     def passed(self) -> bool:
         return all(check.passed for check in self.checks)
+
+
+class MergeBaseScore(Stored):
+    """One of the bases that the adapter was merged onto, and how well that does."""
+
+    base: Literal["full", "nf4"]
+    label_loss: float = Field(description="held-out label loss, nats a token, mean of the types")
+    passed: bool = Field(description="whether every file agrees with the model over this base")
 
 
 class Verification(Stored):
@@ -54,3 +67,10 @@ class Verification(Stored):
     checks: list[Check] = Field(
         default_factory=list, description="checks of the model as a whole: tokens, template"
     )
+    merge_base: Literal["full", "nf4"] = Field(
+        "full", description="the base that the published files were merged onto"
+    )
+    merge_bases: list[MergeBaseScore] = Field(
+        default_factory=list, description="the bases that were compared, where there were several"
+    )
+    merged_onto: str = Field("", description="what the comparison of bases says, in a sentence")

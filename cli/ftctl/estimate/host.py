@@ -36,7 +36,12 @@ _BITS = {
 
 def gguf_bytes(shape: Architecture, qtype: str) -> int:
     """Size of an exported file, within a tenth; of small models the embedding weighs more."""
-    return round(shape.parameters * _BITS[qtype] / 8)
+    return file_bytes(shape.parameters, qtype)
+
+
+def file_bytes(parameters: int, qtype: str) -> int:
+    """The same of so many weights."""
+    return round(parameters * _BITS[qtype] / 8)
 
 
 def train_host(shape: Architecture, config: Config) -> dict[str, int]:

@@ -79,6 +79,8 @@ def outcome_notes(evaluation: Evaluation | None, verification: Verification | No
         notes.append(_overlap_note(evaluation.overlap))
     if verification and verification.adapter_shows:
         notes.append(verification.adapter_shows)
+    if verification and verification.merged_onto:
+        notes.append(verification.merged_onto)
     return notes
 
 

@@ -76,9 +76,11 @@ def pull_model(
         )
 
 
-def pull_companions(store: Store, source: ModelSource, folder: Path) -> list[FileRecord]:
+def pull_companions(
+    store: Store, source: ModelSource, folder: Path
+) -> tuple[str, list[FileRecord]]:
     """
-    Copy a stored model's small files into a folder, and describe the shards left in the store.
+    Copy a stored model's small files into a folder; return where the shards are, and which.
 
     The records' sha256 are the model's: whoever reads a shard by range holds it to its own.
 
@@ -94,7 +96,7 @@ def pull_companions(store: Store, source: ModelSource, folder: Path) -> list[Fil
         )
     shards = [file for file in found.files if file.name.endswith(WEIGHTS_SUFFIX)]
     download_folder(store, root, folder, only=lambda file: not file.name.endswith(WEIGHTS_SUFFIX))
-    return shards
+    return root, shards
 
 
 def model_bytes(source: ModelSource) -> int:

@@ -256,7 +256,10 @@ def test_a_second_pass_over_a_finished_run_changes_no_file(
             {"quantize": {"imatrix": True}}, ConfigError, "quantize.imatrix=true", id="imatrix"
         ),
         pytest.param(
-            {"quantize": {"merge_base": "best"}}, ConfigError, "merge_base=best", id="merge-base"
+            {"quantize": {"merge_base": "best"}, "model": {"use_8bit": True}},
+            ConfigError,
+            "merge_base=best: model.use_8bit trains on another base",
+            id="merge-base",
         ),
         pytest.param({"model": {"qtype": "q6_k"}}, ConfigError, "no limits for q6_k", id="limits"),
         pytest.param(

@@ -128,7 +128,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
         pytest.param("training", "compute", "fp8", id="fp8"),
         pytest.param("training", "load_best", True, id="load-best"),
         pytest.param("quantize", "imatrix", True, id="imatrix"),
-        pytest.param("quantize", "merge_base", "best", id="merge-base"),
         pytest.param("quantize", "split_gb", 2.0, id="split"),
     ],
 )
@@ -153,12 +152,17 @@ def test_only_what_is_set_is_named() -> None:
 
 
 def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> None:
-    config = checked({"model": {"qtype": ["q8_0", "iq1_s"]}, "quantize": {"save_merged": True}})
+    config = checked(
+        {
+            "model": {"qtype": ["q8_0", "iq1_s"], "use_8bit": True},
+            "quantize": {"merge_base": "best"},
+        }
+    )
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  quantize.save_merged=true is not available in this version. "
+        "  quantize.merge_base=best with model.use_8bit is not available in this version. "
         "Leave it at its default.\n"
         "  model.qtype=iq1_s needs an importance matrix, which is not computed yet. "
         "Choose a type of more bits: q4_1, q4_k_m, iq4_xs."

@@ -43,12 +43,7 @@ def merged_tensors(base: Path, adapter: Path) -> list[Tensor]:
             tensors[OUTPUT] = replace(tensors[EMBEDDING], name=OUTPUT)
     _check_known(found, tensors, adapter)
     for name, tensor in found.replaced.items():
-        known = tensors.get(name)
-        tensors[name] = (
-            replace(tensor, base=known.load, base_rows=known.rows)
-            if known and known.shape == tensor.shape
-            else tensor
-        )
+        tensors[name] = _instead(tensor, tensors.get(name), tensors.get(EMBEDDING))
     return [
         _checked(_with_tokens(_merged(tensor, found.updates.get(name)), found.tokens.get(name)))
         for name, tensor in tensors.items()
@@ -109,6 +104,15 @@ def _another_base(what: str, adapter: Path) -> RunFailedError:
     return RunFailedError(
         what, where=str(adapter), hint="This adapter was trained on another base model."
     )
+
+
+def _instead(tensor: Tensor, known: Tensor | None, embedding: Tensor | None) -> Tensor:
+    """A tensor that was trained whole, in the place of the base's, if that has it by itself."""
+    if known is None:
+        return replace(tensor, dtype=embedding.dtype) if embedding else tensor
+    tensor = replace(tensor, dtype=known.dtype)
+    same = known.shape == tensor.shape
+    return replace(tensor, base=known.load, base_rows=known.rows) if same else tensor
 
 
 def _merged(tensor: Tensor, lora: Lora | None) -> Tensor:

@@ -25,7 +25,7 @@ from ftctl_trainer.export.chat_formats import KnownChat
 from ftctl_trainer.export.modelfile import modelfile
 
 CHECKSUMS = "SHA256SUMS"
-_PACKAGES = ("ftctl", "xllamacpp", "gguf", "numpy", "safetensors")
+_PACKAGES = ("ftctl", "xllamacpp", "gguf", "numpy", "safetensors", "bitsandbytes")
 
 
 def gguf_names(run_id: str, outfile: str | None, qtypes: Sequence[str]) -> dict[str, str]:
@@ -89,17 +89,21 @@ class Publisher:
     def files(self, folder: Path) -> list[FileRecord]:
         """Upload the GGUF folder, and mark it complete."""
         records = upload_folder(self.store, folder, self.layout.gguf)
-        self.lease.check()
-        write_marker(self.store, self.layout.gguf, records, self.lease.fence)
+        self.complete(self.layout.gguf, records)
         return records
 
-    def manifest(self, inputs: dict[str, Marker], files: Sequence[FileRecord]) -> bytes:
+    def complete(self, prefix: str, files: Sequence[FileRecord]) -> None:
+        """Mark what was uploaded below a prefix as complete."""
+        self.lease.check()
+        write_marker(self.store, prefix, files, self.lease.fence)
+
+    def manifest(self, inputs: dict[str, Marker], files: dict[str, Sequence[FileRecord]]) -> bytes:
         """
         Write manifest.json and return it.
 
         Args:
             inputs: folder below the run to the marker it was read under.
-            files: what stands below gguf/.
+            files: what was published, by prefix.
         """
         run = self.run
         record = Manifest(
@@ -115,7 +119,11 @@ class Publisher:
                 for file in marker.files
             ],
             outputs=[
-                *(file.model_copy(update={"name": f"gguf/{file.name}"}) for file in files),
+                *(
+                    file.model_copy(update={"name": self._name(prefix + file.name)})
+                    for prefix, found in files.items()
+                    for file in found
+                ),
                 *self._documents(),
             ],
             images=_images(),
@@ -133,6 +141,9 @@ class Publisher:
         body = json.dumps({"fence": self.lease.fence, "manifest_sha256": digest})
         self.store.write(self.layout.success, body.encode())
 
+    def _name(self, key: str) -> str:
+        return key.removeprefix(self.layout.root)
+
     def _documents(self) -> list[FileRecord]:
         """verify.json, and eval.json where there is one; the report shows the manifest itself."""
         found = []
@@ -140,8 +151,7 @@ class Publisher:
             if self.store.stat(key) is not None:
                 body = self.store.read(key)
                 digest = hashlib.sha256(body).hexdigest()
-                name = key.removeprefix(self.layout.root)
-                found.append(FileRecord(name=name, size=len(body), sha256=digest))
+                found.append(FileRecord(name=self._name(key), size=len(body), sha256=digest))
         return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftctl.errors import RunFailedError
+from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.export.tensors import Array
 
 
@@ -39,6 +40,8 @@ class Reference:
     """Messages with the text that the chat template made of them."""
     sample: dict[str, Any]
     """A prompt with the tuned model's greedy answer: prompt_ids, ids, text."""
+    nf4: Nf4 | None = None
+    """What of the base was quantized; None: it was whole."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -70,6 +73,7 @@ def read_reference(folder: Path) -> Reference:
             probe=text["probe"],
             chat=text["chat"],
             sample=text["sample"],
+            nf4=Nf4.model_validate(text["nf4"]) if text.get("nf4") else None,
         )
         same = np.array_equal(reference.labels, arrays["label"])
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -75,6 +75,7 @@ def judge_output(
         p99_kl=ours.p99_kl,
         top1_agreement=agreement,
         perplexity_ratio=ratio,
+        label_loss=-float(scored.label_logprob.mean()),
         checks=[
             _at_most("mean_kl", ours.mean_kl, limits.mean_kl),
             _at_most("p99_kl", ours.p99_kl, limits.p99_kl),

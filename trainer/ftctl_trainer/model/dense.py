@@ -42,6 +42,33 @@ def dense_copy(tuned: Any, folder: Path, *, trust_remote_code: bool = False) -> 
     return copy.eval()
 
 
+def quantized_layers(model: Any) -> list[str]:
+    """Paths of the layers that were loaded in NF4."""
+    from bitsandbytes.nn import Linear4bit
+
+    return [name for name, module in model.named_modules() if isinstance(module, Linear4bit)]
+
+
+def make_dense(model: Any) -> Any:
+    """Replace the 4-bit layers of a model by what they stand for, and make all of it float32."""
+    import torch
+
+    with torch.no_grad():
+        for name in quantized_layers(model):
+            layer = model.get_submodule(name)
+            outputs, inputs = layer.out_features, layer.in_features
+            dense = torch.nn.Linear(inputs, outputs, bias=layer.bias is not None, device="meta")
+            dense.weight = torch.nn.Parameter(_dequantized(layer), requires_grad=False)
+            if layer.bias is not None:
+                dense.bias = torch.nn.Parameter(layer.bias.float(), requires_grad=False)
+            model.set_submodule(name, dense)
+    # What transformers refuses to cast, as it takes the model for a quantized one.
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.float()
+    return model
+
+
 def _dequantized(layer: Any) -> Any:
     from bitsandbytes.functional import dequantize_4bit
 

@@ -9,15 +9,20 @@ from pathlib import Path
 
 from ftctl.contract.checksum import file_sha256
 from ftctl.contract.modelfiles import folder_revision
+from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
 from ftctl.storage.base import Store
 from ftctl.storage.hub import hub_snapshot
-from ftctl.storage.models import has_model, pull_model
+from ftctl.storage.models import has_model, pull_companions, pull_model
+from ftctl_trainer.export.base import Description, StoredWeights, describe
 from ftctl_trainer.model.cache import cache_errors, models_dir, sole_user
 from ftctl_trainer.model.gguf_cache import unpacked_gguf
 
 _log = logging.getLogger(__name__)
+
+# The section `storage`, and the store where its URL is null.
+Storage = tuple[StorageConfig, str | None]
 
 
 def model_folder(source: ModelSource, store: Store) -> Path:
@@ -32,18 +37,50 @@ def model_folder(source: ModelSource, store: Store) -> Path:
         ConfigError: the model is not there, is closed to us, or is not the one of the run.
         StorageError: the hub or the store does not answer, or the cache cannot be written.
     """
+    found = _at_hand(source)
+    if found is not None:
+        return found
+    _need_stored(source, store)
+    return _fetched(source, store, models_dir() / source.revision)
+
+
+def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: Path) -> Path:
+    """
+    Return a base as `model_folder` does, but leave the shards of a stored one where they are.
+
+    Args:
+        storage: how the processes of the export open `store`.
+        folder: is made for the small files, and a description of where the shards are.
+    Raises: as `model_folder`.
+    """
+    found = _at_hand(source)
+    if found is not None:
+        return found
+    _need_stored(source, store)
+    if source.kind == "gguf":  # unpacked by transformers, whole
+        return _fetched(source, store, models_dir() / source.revision)
+    prefix, shards = pull_companions(store, source, folder)
+    _log.info("reading %s from %s by range", source.name, store.url)
+    config, default = storage
+    stored = StoredWeights(storage=config, default=default, prefix=prefix, files=shards)
+    describe(folder, Description(stored=stored))
+    return folder
+
+
+def _at_hand(source: ModelSource) -> Path | None:
+    """The model's folder on this machine, from the hub where it is the hub's; else None."""
     if source.kind == "hub":
         return hub_snapshot(source.name, source.revision)
     path = Path(source.path or "")
-    found = _revision(source, path)
-    if found == source.revision:
-        return unpacked_gguf(path, found) if source.kind == "gguf" else path
+    if _revision(source, path) == source.revision:
+        return unpacked_gguf(path, source.revision) if source.kind == "gguf" else path
     folder = models_dir() / source.revision
-    if folder.is_dir():
-        return folder
+    return folder if folder.is_dir() else None
+
+
+def _need_stored(source: ModelSource, store: Store) -> None:
     if not has_model(store, source):
-        raise _not_here(source, found, store)
-    return _fetched(source, store, folder)
+        raise _not_here(source, _revision(source, Path(source.path or "")), store)
 
 
 def _revision(source: ModelSource, path: Path) -> str | None:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ftctl.contract.evaluation import Evaluation
-from ftctl.contract.lineage import Marker
+from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.verification import Verification
 from ftctl.data.digest import pull_split
@@ -18,10 +18,21 @@ from ftctl.storage.markers import download_folder
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.export.adapter import check_finite, read_adapter
 from ftctl_trainer.export.answers import answer_rows, with_quantized
+from ftctl_trainer.export.base import check_base, rounded_base
 from ftctl_trainer.export.chat_formats import recognize
 from ftctl_trainer.export.gguf import Inputs, export, find_tools, spare_tools
 from ftctl_trainer.export.isolated import isolated
+from ftctl_trainer.export.merge import merged_tensors
+from ftctl_trainer.export.merge_base import (
+    Candidate,
+    MergeBase,
+    better,
+    reference_of,
+    wanted_bases,
+)
+from ftctl_trainer.export.merged import upload_merged
 from ftctl_trainer.export.plain_path import Tools, save_merged
 from ftctl_trainer.export.publish import (
     Publisher,
@@ -30,11 +41,12 @@ from ftctl_trainer.export.publish import (
     write_checksums,
     write_companions,
 )
-from ftctl_trainer.export.reference import Reference, read_reference
+from ftctl_trainer.export.reference import Reference
+from ftctl_trainer.export.room import check_room
 from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
-from ftctl_trainer.model.source import model_folder
+from ftctl_trainer.model.source import streamed_model
 from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
@@ -57,32 +69,33 @@ def run_convert(ctx: StageContext) -> None:
     check_types(config.model.qtypes, built_in=(tools or spare_tools()) is None)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
     _refuse_later_features(ctx.run)
+    bases = wanted_bases(config)
 
     ctx.reporter.phase("fetching the adapter")
     markers = {
         name: download_folder(ctx.store, f"{ctx.layout.root}{name}/", ctx.workdir / name)
         for name in ("adapter", "reference")
     }
-    reference = read_reference(ctx.workdir / "reference")
+    references = {base: reference_of(base, ctx.workdir / "reference") for base in bases}
     ctx.reporter.phase("fetching the base model")
-    base = model_folder(ctx.run.model, ctx.store)
+    storage = (config.storage, config.paths.output_dir)
+    full = streamed_model(ctx.run.model, ctx.store, storage, ctx.workdir / "base")
+    _check_inputs(ctx, full, copies=len(bases))
 
-    files = _export(ctx, base, tools)
-    proof = _verify(ctx, files, reference)
+    found = better([_candidate(ctx, base, full, references[base], tools) for base in bases])
+    check_base(full)
     ctx.lease.check()
-    ctx.store.write(ctx.layout.verification, proof.model_dump_json(indent=2).encode())
-    if not proof.passed:
-        raise _not_proven(ctx, proof)
-    _answer(ctx, files)
-    _publish(ctx, files, reference, markers)
+    ctx.store.write(ctx.layout.verification, found.proof.model_dump_json(indent=2).encode())
+    if not found.proof.passed:
+        raise _not_proven(ctx, found.proof)
+    _answer(ctx, found.files)
+    _publish(ctx, found, references[found.base], markers)
 
 
 def _refuse_later_features(run: RunFile) -> None:
     asked = run.config.quantize
     for key, wanted in (
         ("imatrix=true", asked.imatrix),
-        (f"merge_base={asked.merge_base}", asked.merge_base != "full"),
-        ("save_merged=true", asked.save_merged),
         (f"split_gb={asked.split_gb}", asked.split_gb is not None),
     ):
         if wanted:
@@ -93,14 +106,34 @@ def _refuse_later_features(run: RunFile) -> None:
             )
 
 
-def _export(ctx: StageContext, base: Path, tools: Tools | None) -> dict[str, Path]:
+def _check_inputs(ctx: StageContext, base: Path, *, copies: int) -> None:
+    """Refuse an adapter that does not fit or has diverged, and a disk without room."""
+    folder = ctx.workdir / "adapter"
+    check_finite(read_adapter(folder), str(folder))
+    check_room(
+        ctx.workdir, merged_tensors(base, folder), ctx.run.config.model.qtypes, copies=copies
+    )
+
+
+def _candidate(
+    ctx: StageContext, base: MergeBase, full: Path, reference: Reference, tools: Tools | None
+) -> Candidate:
+    """Export onto one base, and hold every file to the tuned model over that base."""
+    folder = full
+    if reference.nf4:
+        folder = rounded_base(full, reference.nf4, ctx.workdir / "nf4")
+    files = _export(ctx, base, folder, tools)
+    return Candidate(base, folder, files, _verify(ctx, files, reference))
+
+
+def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None) -> dict[str, Path]:
     """Write every type's file, and return them by type."""
     config = ctx.run.config
     inputs = Inputs(base, ctx.workdir / "adapter", ctx.run.run_id.rpartition("-")[0])
     names = gguf_names(ctx.run.run_id, config.model.outfile, config.model.qtypes)
-    folder, scratch = ctx.workdir / "gguf", ctx.workdir / "scratch"
-    folder.mkdir()
-    scratch.mkdir()
+    folder, scratch = ctx.workdir / "gguf" / name, ctx.workdir / "scratch" / name
+    folder.mkdir(parents=True)
+    scratch.mkdir(parents=True)
     files = {qtype: folder / name for qtype, name in names.items()}
     end_if_stopped(ctx.stop)
     ctx.reporter.phase(f"merging and quantizing {', '.join(files)}")
@@ -113,10 +146,6 @@ def _export(ctx: StageContext, base: Path, tools: Tools | None) -> dict[str, Pat
         threads=ctx.threads,
         stop=ctx.stop,
     )
-    if config.paths.merged_model_path:
-        ctx.reporter.phase("saving the merged model")
-        target = Path(config.paths.merged_model_path).expanduser()
-        isolated(ctx.stop, save_merged, base, inputs.adapter, inputs.tokenizer, target)
     for qtype, file in files.items():
         ctx.reporter.event("quantized", qtype=qtype, bytes=file.stat().st_size)
     return files
@@ -204,24 +233,44 @@ def _held_out(ctx: StageContext) -> list[Example]:
 
 
 def _publish(
-    ctx: StageContext, files: dict[str, Path], reference: Reference, markers: dict[str, Marker]
+    ctx: StageContext, found: Candidate, reference: Reference, markers: dict[str, Marker]
 ) -> None:
     end_if_stopped(ctx.stop)
+    config = ctx.run.config
+    publisher = Publisher(ctx.run, ctx.store, ctx.lease)
+    merged = _save_merged(ctx, found.folder, publisher)
     ctx.reporter.phase("publishing")
-    config, folder = ctx.run.config, ctx.workdir / "gguf"
-    names = {qtype: file.name for qtype, file in files.items()}
+    folder = next(iter(found.files.values())).parent
+    names = {qtype: file.name for qtype, file in found.files.items()}
     if config.quantize.modelfile:
         chat = recognize([(turn["messages"], turn["text"]) for turn in reference.chat])
         write_companions(folder, names, chat, _shared_system(ctx))
     write_checksums(folder)
-    publisher = Publisher(ctx.run, ctx.store, ctx.lease)
     records = publisher.files(folder)
     if config.paths.final_weights_path:
         copy_out(folder, Path(config.paths.final_weights_path).expanduser())
-    manifest = publisher.manifest(markers, records)
+    manifest = publisher.manifest(markers, {ctx.layout.gguf: records, ctx.layout.merged: merged})
     _publish_report(ctx)
     publisher.success(manifest)
     ctx.reporter.event("published", files=sorted(names.values()))
+
+
+def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[FileRecord]:
+    """Leave the merged model as safetensors where that is asked for: here, and in the store."""
+    config, adapter = ctx.run.config, ctx.workdir / "adapter"
+    tokenizer = Inputs(base, adapter, "").tokenizer
+    if config.paths.merged_model_path:
+        ctx.reporter.phase("saving the merged model")
+        target = Path(config.paths.merged_model_path).expanduser()
+        isolated(ctx.stop, save_merged, base, adapter, tokenizer, target)
+    if not config.quantize.save_merged:
+        return []
+    ctx.reporter.phase("publishing the merged model")
+    scratch = ctx.workdir / "merged"
+    prefix = ctx.layout.merged
+    files = upload_merged(ctx.store, prefix, base, adapter, tokenizer, scratch, ctx.stop)
+    publisher.complete(prefix, files)
+    return files
 
 
 def _shared_system(ctx: StageContext) -> str | None:

@@ -20,16 +20,17 @@ from ftctl_trainer.data.tokens import ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
-from ftctl_trainer.model.dense import dense_copy
+from ftctl_trainer.model.dense import dense_copy, make_dense, quantized_layers
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
 from ftctl_trainer.model.source import model_folder
-from ftctl_trainer.reference import SAMPLE_TOKENS, choose_sequences, write_reference
+from ftctl_trainer.reference import SAMPLE_TOKENS, Keep, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
 from ftctl_trainer.stop import end_if_stopped
 from ftctl_trainer.tracking.open import check_tracker, tracked
@@ -67,7 +68,7 @@ def run_train(ctx: StageContext) -> None:
             _tune(ctx, folder, tokenizer, rows, precision, adapter)
     else:
         download_folder(ctx.store, ctx.layout.adapter, adapter)
-    _publish_reference(ctx, folder, tokenizer, rows, adapter)
+    _publish_reference(ctx, folder, tokenizer, rows, precision, adapter)
 
 
 def _refuse_unavailable(config: Config) -> None:
@@ -203,35 +204,62 @@ def _train(
 
 
 def _publish_reference(
-    ctx: StageContext, folder: Path, tokenizer: Any, rows: RunRows, adapter: Path
+    ctx: StageContext,
+    folder: Path,
+    tokenizer: Any,
+    rows: RunRows,
+    precision: Precision,
+    adapter: Path,
 ) -> None:
-    import torch
     from peft import PeftModel
 
     if read_marker(ctx.store, ctx.layout.reference) is not None:
         return
-    ctx.reporter.phase("writing the reference")
-    gc.collect()
-    verify, model = ctx.run.config.quantize.verify, ctx.run.config.model
-    base = load_full(
-        folder,
-        dtype="bfloat16" if torch.cuda.is_available() else "float32",
-        trust_remote_code=model.trust_remote_code,
-    )
+    verify, asked = ctx.run.config.quantize.verify, ctx.run.config.quantize.merge_base
     source = rows.eval_tokens if len(rows.eval_tokens) else rows.train_tokens
     examples = rows.test or rows.train
     target = ctx.workdir / "reference"
-    write_reference(
-        target,
-        PeftModel.from_pretrained(base, adapter),
-        tokenizer,
-        choose_sequences(source, verify.tokens),
-        [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
-        top=verify.top,
-        sample_tokens=min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens),
-        on_row=partial(end_if_stopped, ctx.stop),
-    )
+    for place in {"full": [""], "nf4": [layout.NF4], "best": ["", layout.NF4]}[asked]:
+        ctx.reporter.phase("writing the reference")
+        gc.collect()
+        base, nf4 = (_as_trained if place else _full_base)(ctx, folder, precision)
+        write_reference(
+            target / place,
+            PeftModel.from_pretrained(base, adapter),
+            tokenizer,
+            choose_sequences(source, verify.tokens),
+            [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
+            keep=Keep(verify.top, min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens)),
+            nf4=nf4,
+            on_row=partial(end_if_stopped, ctx.stop),
+        )
     _publish(ctx, target, ctx.layout.reference)
+
+
+def _full_base(ctx: StageContext, folder: Path, precision: Precision) -> tuple[Any, None]:
+    import torch
+
+    return load_full(
+        folder,
+        dtype="bfloat16" if torch.cuda.is_available() else "float32",
+        trust_remote_code=ctx.run.config.model.trust_remote_code,
+    ), None
+
+
+def _as_trained(ctx: StageContext, folder: Path, precision: Precision) -> tuple[Any, Nf4]:
+    """The base as it was quantized for training, and what of it was."""
+    import torch
+
+    model = ctx.run.config.model
+    base = load_quantized(
+        folder,
+        dtype=precision.dtype,
+        use_8bit=False,
+        attn_implementation=model.attn_implementation,
+        trust_remote_code=model.trust_remote_code,
+    )
+    nf4 = Nf4(dtype=precision.dtype, modules=quantized_layers(base))
+    return base if torch.cuda.is_available() else make_dense(base), nf4
 
 
 def _publish(ctx: StageContext, folder: Path, prefix: str) -> None:
