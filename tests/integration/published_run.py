@@ -49,7 +49,8 @@ def publish(store: Store, folder: Path, gguf: dict[str, bytes]) -> None:
     publisher = Publisher(made.run_file(), store, lease)
     files = upload_folder(store, folder / "adapter", LAYOUT.adapter)
     marker = write_marker(store, LAYOUT.adapter, files, lease.fence)
-    manifest = publisher.manifest({"adapter": marker}, publisher.files(folder / "gguf"))
+    published = {LAYOUT.gguf: publisher.files(folder / "gguf")}
+    manifest = publisher.manifest({"adapter": marker}, published)
     store.write(LAYOUT.report, b"<!doctype html>")
     publisher.success(manifest)
     lease.release()

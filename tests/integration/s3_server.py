@@ -114,8 +114,8 @@ class Proxy:
     `cut` is asked at every block with the number of the connection (from 0), whether the block
     comes from the server, and the bytes moved that way so far; True drops the block and resets
     the connection. With `tls` it speaks HTTPS to the client. `sees` is shown every block that a
-    client sends, with the number of its connection. With another `host` than the default it
-    listens on all addresses.
+    client sends, with the number of its connection. The first `fails` connections are answered
+    with a 500 at each request. With another `host` than the default it listens on all addresses.
     """
 
     target: int
@@ -123,6 +123,7 @@ class Proxy:
     tls: ssl.SSLContext | None = None
     sees: Callable[[int, bytes], None] = lambda *_: None
     host: str = "127.0.0.1"
+    fails: int = 0
     connections: int = 0
     port: int = 0
     _open: list[socket.socket] = field(default_factory=list)
@@ -162,6 +163,11 @@ class Proxy:
                     # The client does not trust us.
                     client.close()
                     continue
+            if self.connections < self.fails:
+                self.connections += 1
+                self._open.append(client)
+                threading.Thread(target=_fail, args=(client,), daemon=True).start()
+                continue
             server = socket.create_connection(("127.0.0.1", self.target))
             self._open += [client, server]
             number, self.connections = self.connections, self.connections + 1
@@ -183,3 +189,13 @@ class Proxy:
         for one in (source, sink):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+
+def _fail(client: socket.socket) -> None:
+    """Answer requests without a body with a 500, and end the connection."""
+    with suppress(OSError):
+        client.recv(65536)
+        client.sendall(
+            b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        client.shutdown(socket.SHUT_RDWR)

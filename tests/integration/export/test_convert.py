@@ -13,16 +13,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.verification import Verification
-from ftctl.errors import ConfigError, FtctlError, StoppedError, VerificationError
+from ftctl.errors import (
+    ConfigError,
+    FtctlError,
+    RunFailedError,
+    StoppedError,
+    StorageError,
+    VerificationError,
+)
 from ftctl.storage.lease import RunLease
-from ftctl.storage.markers import upload_folder, write_marker
+from ftctl.storage.markers import download_folder, upload_folder, write_marker
+from ftctl.storage.models import push_model
 from ftctl_trainer.context import StageContext
+from ftctl_trainer.export import merged
 from ftctl_trainer.reporter import StoreReporter
 from ftctl_trainer.runner import load_run
 from ftctl_trainer.stages.convert import run_convert
@@ -247,6 +257,116 @@ def test_a_second_pass_over_a_finished_run_changes_no_file(
         n: b for n, b in first.items() if n != "_COMPLETE"
     }
     assert run.store.stat(run.layout.success) is not None
+
+
+def _away(run: TinyRun) -> None:
+    """Put the run's base into the store, and say that it lies on another machine."""
+    file = load_run(run.file)
+    push_model(run.store, file.model)
+    elsewhere = file.model.model_copy(update={"path": "/laptop/models/tiny"})
+    run.file.write_text(
+        yaml.safe_dump(file.model_copy(update={"model": elsewhere}).model_dump(mode="json"))
+    )
+
+
+def test_a_base_in_the_store_is_read_from_there_and_never_copied(
+    handoff: Handoff, finished: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    run = _run(tmp_path, handoff, testing={"test": False})
+    _away(run)
+
+    with _context(run, tmp_path / "work") as context:
+        run_convert(context)
+
+    again, before = _gguf(run), _gguf(finished)
+    assert {name: again[name] for name in PUBLISHED if name != "_COMPLETE"} == {
+        name: before[name] for name in PUBLISHED if name != "_COMPLETE"
+    }
+    kept = [*(tmp_path / "cache").rglob("*"), *(tmp_path / "work" / "base").rglob("*")]
+    assert [path.name for path in kept if path.suffix == ".safetensors"] == []
+
+
+def test_a_base_that_was_changed_in_the_store_publishes_nothing(
+    handoff: Handoff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    run = _run(tmp_path, handoff, model={"qtype": "f16"})
+    _away(run)
+    key = f"models/{load_run(run.file).model.revision}/model.safetensors"
+    body = bytearray(run.store.read(key))
+    body[-1000] ^= 1
+    run.store.write(key, bytes(body))
+
+    with (
+        _context(run, tmp_path / "work") as context,
+        pytest.raises(StorageError, match="the content has sha256") as caught,
+    ):
+        run_convert(context)
+
+    assert caught.value.where == f"{run.store.url}/{key}"
+    assert not _is_published(run)
+
+
+def _merged_logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with torch.no_grad():
+        return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
+
+
+def test_the_merged_model_is_published_for_others(
+    handoff: Handoff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merged, "SHARD_BYTES", 100_000)
+    run = _run(
+        tmp_path,
+        handoff,
+        model={"qtype": "f16"},
+        quantize={"save_merged": True},
+        testing={"test": False},
+    )
+
+    with _context(run, tmp_path / "work") as context:
+        run_convert(context)
+
+    folder = tmp_path / "downloaded"
+    marker = download_folder(run.store, run.layout.merged, folder)
+    names = [file.name for file in marker.files]
+    assert "model-00002-of-00005.safetensors" in names
+    assert {"config.json", "tokenizer.json", "model.safetensors.index.json"} <= set(names)
+    assert list((tmp_path / "work" / "merged").glob("*.safetensors")) == []
+    np.testing.assert_allclose(
+        _merged_logits(folder), _merged_logits(handoff.base, handoff.adapter), rtol=1e-4, atol=1e-5
+    )
+    manifest = Manifest.model_validate_json(run.read("manifest.json"))
+    assert {f"merged/{name}" for name in names} <= {file.name for file in manifest.outputs}
+
+
+def _not_a_number(adapter: Path) -> None:
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights[next(name for name in weights if "lora_A" in name)][0, 0] = np.nan
+    save_file(weights, adapter / "adapter_model.safetensors")
+
+
+def test_a_diverged_adapter_is_refused_before_any_file_is_written(
+    handoff: Handoff, tmp_path: Path
+) -> None:
+    damaged = handoff.with_copy(tmp_path / "adapter")
+    _not_a_number(damaged.adapter)
+    run = _run(tmp_path, damaged)
+
+    with (
+        _context(run, tmp_path / "work") as context,
+        pytest.raises(RunFailedError, match=r"lora_A.weight of the adapter is not finite"),
+    ):
+        run_convert(context)
+    assert not (tmp_path / "work" / "gguf").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ftctl.errors import RunFailedError
+from ftctl.errors import RunFailedError, StorageError
 from ftctl_trainer.export import tensors as tensors_module
 from ftctl_trainer.export.adapter import check_finite, read_adapter
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import save_merged
-from ftctl_trainer.export.tensors import read_folder
+from ftctl_trainer.export.room import check_room
+from ftctl_trainer.export.tensors import Tensor, read_folder
 from tests.integration.export.conftest import Handoff
 from tests.integration.handoff import make_adapter
 
@@ -33,7 +34,7 @@ pytestmark = [
 ]
 
 # Both sum up in float32, in another order.
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 MERGED: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -267,3 +268,33 @@ def test_a_changed_tensor_knows_what_it_was_before(tiny_base: Path, tmp_path: Pa
     for name, load in before.items():
         np.testing.assert_array_equal(load(), base[name].load())
         assert np.abs(merged[name].load() - base[name].load()).max() > 0
+
+
+def test_a_disk_without_room_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    huge = Tensor("model.embed_tokens.weight", (10**8, 10**7), lambda: np.zeros(0, np.float32))
+
+    check_room(tmp_path, [], ["f16"], copies=2)
+    with pytest.raises(StorageError, match=r"need about 2268750\.0 GB, and .* GB are free"):
+        check_room(tmp_path, [huge], ["f16", "iq1_m"], copies=1)
+
+
+def test_a_format_that_needs_scales_is_refused(tmp_path: Path) -> None:
+    header = {"a.weight": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
+    text = json.dumps(header).encode()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+
+    with pytest.raises(RunFailedError, match=r"a\.weight is stored as F8_E4M3"):
+        read_folder(tmp_path)
+
+
+def test_only_the_files_of_the_index_are_read(tiny_base: Path, tmp_path: Path) -> None:
+    """Some models come twice: in one file for other programs, and in shards."""
+    whole = load_file(tiny_base / "model.safetensors")
+    save_file(whole, tmp_path / "model-00001-of-00001.safetensors")
+    save_file({"tok_embeddings.weight": np.ones(4, np.float32)}, tmp_path / "other.safetensors")
+    weights = dict.fromkeys(whole, "model-00001-of-00001.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weights}))
+
+    assert read_folder(tmp_path).keys() == whole.keys()

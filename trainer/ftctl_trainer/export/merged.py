@@ -35,8 +35,6 @@ def upload_merged(
     tokenizer: Path,
     folder: Path,
     stop: threading.Event,
-    *,
-    shard_bytes: int = SHARD_BYTES,
 ) -> list[FileRecord]:
     """
     Merge once more, shard by shard, each uploaded before the next is made; the marker is missing.
@@ -52,7 +50,7 @@ def upload_merged(
     store.delete(layout.marker(prefix))
     tensors = merged_tensors(base, adapter)
     write_companions(base, tokenizer, tensors, _config_dtype(tensors), folder)
-    shards = list(_shards(tensors, shard_bytes))
+    shards = list(_shards(tensors, SHARD_BYTES))
     names = {
         f"model-{number:05d}-of-{len(shards):05d}.safetensors": shard
         for number, shard in enumerate(shards, start=1)

@@ -29,7 +29,7 @@ def check_nf4() -> None:
         raise ConfigError(
             "bitsandbytes is not installed, which rounds the base as in training",
             where="quantize.merge_base",
-            hint="Install it where the convert stage runs, or set quantize.merge_base=full.",
+            hint="Install ftctl[convert] where the convert stage runs, or set quantize.merge_base=full.",
         )
 
 

@@ -76,6 +76,11 @@ class StoredShards:
             for number, file in enumerate(self._files)
         ]
 
+    @property
+    def held_blocks(self) -> int:
+        """Blocks in memory, or on their way."""
+        return len(self._blocks)
+
     def read(self, shard: int, start: int, length: int) -> bytes:
         """Return exactly these bytes of a file. Raises StorageError, also for a wrong sha256."""
         parts = []
