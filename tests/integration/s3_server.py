@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,17 +34,21 @@ class S3Server:
 
 
 @contextmanager
-def running_server(folder: Path, host: str = "127.0.0.1") -> Iterator[S3Server]:
+def running_server(
+    folder: Path, host: str = "127.0.0.1", *, more: Sequence[str] = ()
+) -> Iterator[S3Server]:
     """
     Run SeaweedFS with its data in `folder`, on ports that nobody uses.
 
     Args:
+        more: options beside ours.
         host: address that it is reached at. With another than the default it listens on all.
     """
     bind = host if host == "127.0.0.1" else "0.0.0.0"
     ports = free_ports(2 * len(_SERVICES))
     options = [f"-{name}.port={ports.pop()}" for name in _SERVICES]
     options += [f"-{name}.port.grpc={ports.pop()}" for name in _SERVICES]
+    options += more
     port = next(int(o.rpartition("=")[2]) for o in options if o.startswith("-s3.port="))
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,0 +1,300 @@
+"""
+Memory, disk and bytes of an export whose base lies in an S3 server and does not fit into memory.
+
+A dense llama (of 8B by default) is put into a server of its own, and exported from there to several
+types in one pass: merged with an adapter on all projections, quantized, read back. One sixteenth
+of its weights are random, the rest are zero, and the server's files are made sparse, so that 16 GB
+take 1 GB of disk. Quantizers of fixed cost take no notice. llama.cpp does not run the files: that
+needs as much memory as they have bytes.
+
+Example: python benchmarks/bounded_merge.py --shape small
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' server
+
+from ftctl.contract.modelfiles import folder_revision
+from ftctl.contract.operational import StorageConfig
+from ftctl.contract.runfile import ModelSource
+from ftctl.storage.models import push_model
+from ftctl.storage.open import open_store
+from ftctl_trainer.export.gguf import export
+from ftctl_trainer.export.inputs import Inputs
+from ftctl_trainer.model.source import streamed_model
+from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, free_ports, running_server
+from tests.integration.tiny_model import make_tiny_model
+
+MIB, GB = 2**20, 10**9
+SHARD_BYTES = 2 * GB
+RANK = 16
+LIMIT_GB = 2.0
+SHAPES = {
+    "small": {"hidden": 512, "inner": 1792, "layers": 4, "heads": 8, "kv": 2, "vocabulary": 8192},
+    "1b": {"hidden": 2048, "inner": 8192, "layers": 16, "heads": 32, "kv": 8, "vocabulary": 32768},
+    "8b": {"hidden": 4096, "inner": 14336, "layers": 32, "heads": 32, "kv": 8,
+           "vocabulary": 128256},
+}  # fmt: skip
+
+
+def main() -> None:
+    """Generate, upload, export, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="8b")
+    parser.add_argument("--types", nargs="+", default=["q4_0", "q4_1", "q8_0"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ftctl-bounded-") as name:
+        run(Path(name), SHAPES[asked.shape], asked.types, asked.threads)
+
+
+def run(root: Path, shape: dict[str, int], types: list[str], threads: int) -> None:
+    """Measure one export below `root`."""
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "FTCTL_CACHE": str(root / "cache"),
+    }
+    [metrics] = free_ports(1)
+    (root / "server").mkdir()
+    more = [f"-metricsPort={metrics}", "-master.volumeSizeLimitMB=1024"]
+    with running_server(root / "server", more=more) as server:
+        config = StorageConfig(url=f"s3://{BUCKET}", endpoint_url=server.endpoint_url)
+        source, size = _uploaded(root, shape, config)
+        write_adapter(root / "adapter", shape)
+        say(f"base: {size / GB:.2f} GB in the server, adapter of rank {RANK}")
+        outputs = {qtype: root / "out" / f"{qtype}.gguf" for qtype in types}
+        scratch = root / "scratch"
+        for folder in (root / "out", scratch):
+            folder.mkdir()
+        before, started = sent_bytes(metrics), time.monotonic()
+        with watched(scratch) as seen:
+            base = streamed_model(source, open_store(config), (config, None), root / "base")
+            export(
+                Inputs(base, root / "adapter", "bounded"), outputs, tools=None, scratch=scratch,
+                threads=threads, stop=threading.Event(),
+            )  # fmt: skip
+        seconds = time.monotonic() - started
+        read = sent_bytes(metrics) - before
+    written = sum(path.stat().st_size for path in outputs.values())
+    say(f"{', '.join(types)} on {threads} threads: {seconds:.0f} s, read back among it")
+    for number, peak in enumerate(seen.peaks.values(), start=1):
+        say(
+            f"process {number}: peak {peak.resident / GB:.2f} GB resident, "
+            f"{peak.own / GB:.2f} GB of it its own, {peak.seconds:.0f} s"
+        )
+    say(f"read from the server: {read / GB:.2f} GB, {read / size:.2f} times the base")
+    say(f"written: {written / GB:.2f} GB; scratch at most {seen.scratch / GB:.3f} GB")
+    worst = max(peak.own for peak in seen.peaks.values()) / GB
+    say(f"target {LIMIT_GB} GB: {'met' if worst <= LIMIT_GB else 'MISSED'}")
+
+
+def _uploaded(root: Path, shape: dict[str, int], config: StorageConfig) -> tuple[ModelSource, int]:
+    """Put the base into the store and forget it here; return where it came from, and its size."""
+    folder = write_base(root / "model", shape)
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    source = ModelSource(
+        name="base", kind="folder", path=str(folder), revision=folder_revision(folder)
+    )
+    with sparse(root / "server"):
+        push_model(open_store(config), source)
+    folder.rename(root / "gone")
+    return source, size
+
+
+def write_base(folder: Path, shape: dict[str, int]) -> Path:
+    """A llama in bfloat16, in sparse files; the tokenizer is a small one."""
+    make_tiny_model(folder)
+    (folder / "model.safetensors").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "hidden_size": shape["hidden"], "intermediate_size": shape["inner"],
+        "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"],
+        "num_key_value_heads": shape["kv"], "head_dim": shape["hidden"] // shape["heads"],
+        "vocab_size": shape["vocabulary"], "tie_word_embeddings": False, "dtype": "bfloat16",
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    shards: list[dict[str, tuple[int, ...]]] = [{}]
+    for name, size in _tensors(shape):
+        if sum(_bytes(s) for s in shards[-1].values()) + _bytes(size) > SHARD_BYTES and shards[-1]:
+            shards.append({})
+        shards[-1][name] = size
+    weights: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        _write_sparse(folder / file, dict(sorted(shard.items())))
+        weights |= dict.fromkeys(shard, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    return folder
+
+
+def write_adapter(folder: Path, shape: dict[str, int]) -> None:
+    """A random LoRA adapter on all projections, in float32."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    tensors = {}
+    for name, (outputs, inputs) in (t for t in _tensors(shape) if "proj" in t[0]):
+        key = f"base_model.model.{name.removesuffix('.weight')}"
+        for part, size in (("lora_A", (RANK, inputs)), ("lora_B", (outputs, RANK))):
+            values = random.standard_normal(size, dtype=np.float32)
+            tensors[f"{key}.{part}.weight"] = values * np.float32(0.01)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+
+
+def _tensors(shape: dict[str, int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, inner = shape["hidden"], shape["inner"]
+    kv = hidden // shape["heads"] * shape["kv"]
+    yield "model.embed_tokens.weight", (shape["vocabulary"], hidden)
+    for layer in range(shape["layers"]):
+        at = f"model.layers.{layer}"
+        for norm in ("input", "post_attention"):
+            yield f"{at}.{norm}_layernorm.weight", (hidden,)
+        for part, rows in (("q", hidden), ("k", kv), ("v", kv), ("o", hidden)):
+            yield f"{at}.self_attn.{part}_proj.weight", (rows, hidden)
+        for part, size in (("gate", (inner, hidden)), ("up", (inner, hidden)),
+                           ("down", (hidden, inner))):  # fmt: skip
+            yield f"{at}.mlp.{part}_proj.weight", size
+    yield "model.norm.weight", (hidden,)
+    yield "lm_head.weight", (shape["vocabulary"], hidden)
+
+
+def _bytes(size: tuple[int, ...]) -> int:
+    return 2 * int(np.prod(size, dtype=np.int64))
+
+
+def _write_sparse(file: Path, tensors: dict[str, tuple[int, ...]]) -> None:
+    """64 KiB of random bfloat16 at each MiB, holes between."""
+    header, offset = {}, 0
+    for name, size in tensors.items():
+        end = offset + _bytes(size)
+        header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    values = 0.02 * np.random.default_rng(offset).standard_normal(32768, dtype=np.float32)
+    block = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for start in range(0, offset - len(block), MIB):
+            stream.seek(8 + len(text) + start)
+            stream.write(block)
+        stream.truncate(8 + len(text) + offset)
+
+
+@contextmanager
+def sparse(folder: Path) -> Iterator[None]:
+    """Give zeros in the server's volumes back to the file system, while and after they come."""
+    done = threading.Event()
+
+    def dig() -> None:
+        for volume in folder.rglob("*.dat"):
+            subprocess.run(["fallocate", "--dig-holes", volume], check=False)
+
+    def work() -> None:
+        while not done.wait(5):
+            dig()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        dig()
+
+
+@dataclass
+class Peak:
+    """Of one process, in bytes: memory with mapped files, without, and how long it was there."""
+
+    resident: int = 0
+    own: int = 0
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Seen:
+    """What was seen while an export ran."""
+
+    peaks: dict[int, Peak] = field(default_factory=dict)
+    scratch: int = 0
+
+
+@contextmanager
+def watched(scratch: Path) -> Iterator[Seen]:
+    """Look at this process' new children and at a folder, fifty times a second."""
+    seen, done = Seen(), threading.Event()
+    others = set(_children())
+
+    def work() -> None:
+        while not done.wait(0.02):
+            for child in set(_children()) - others:
+                found = _memory(child)
+                peak = seen.peaks.setdefault(child, Peak())
+                peak.resident = max(peak.resident, found.get("VmRSS", 0))
+                peak.own = max(peak.own, found.get("RssAnon", 0))
+                peak.seconds = time.monotonic() - peak.started
+            seen.scratch = max(seen.scratch, sum(f.stat().st_size for f in scratch.rglob("*")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+    seen.peaks = {child: peak for child, peak in seen.peaks.items() if peak.own > 30 * MIB}
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    tasks = Path(f"/proc/{me}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def _memory(process: int) -> dict[str, int]:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    parts = (line.split() for line in lines if line.startswith(("VmRSS", "RssAnon")))
+    return {name.rstrip(":"): 1024 * int(number) for name, number, _ in parts}
+
+
+def sent_bytes(port: int) -> int:
+    """Bytes that the server's S3 gateway has sent, by its own count."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    name = "SeaweedFS_s3_bucket_traffic_sent_bytes_total"
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)))
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
