@@ -84,10 +84,14 @@ def train_disk(shape: Architecture, config: Config, *, gguf: int | None) -> dict
 def convert_disk(shape: Architecture, config: Config, *, gguf: int | None) -> dict[str, int]:
     """Disk of the convert stage."""
     trained = trained_weights(shape, config.model)
-    files = {f"GGUF {qtype}": gguf_bytes(shape, qtype) for qtype in config.model.qtypes}
+    # Both are there until they have been compared.
+    bases = 2 if config.quantize.merge_base == "best" else 1
+    files = {f"GGUF {qtype}": bases * gguf_bytes(shape, qtype) for qtype in config.model.qtypes}
     between = {}
     if shape.family not in _ONE_PASS:
         between = {"merged model and its GGUF": 2 * _STORED_BYTES * shape.parameters}
+    if config.quantize.save_merged:
+        between["merged model, a shard"] = min(_SHARD_BYTES, _STORED_BYTES * shape.parameters)
     return (
         _base(shape, config, gguf)
         | files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -269,22 +270,39 @@ def _away(run: TinyRun) -> None:
     )
 
 
+def _kill_when(run: TinyRun, phase: str) -> None:
+    """Start the convert stage as a pod does, and kill it once it says that it is there."""
+    process = run.start("convert")
+    while process.poll() is None:
+        said = run.store.read(run.layout.status) if run.store.stat(run.layout.status) else b""
+        if phase in said.decode():
+            process.kill()
+    assert run.finish(process)[0] == -signal.SIGKILL
+
+
 def test_a_base_in_the_store_is_read_from_there_and_never_copied(
     handoff: Handoff, finished: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    """Killed while it merges, and started again."""
+    for name in ("FTCTL_CACHE", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
     run = _run(tmp_path, handoff, testing={"test": False})
     _away(run)
 
-    with _context(run, tmp_path / "work") as context:
-        run_convert(context)
+    _kill_when(run, "merging")
+    assert not _is_published(run)
+    left = [path.name for path in (tmp_path / "TMPDIR").rglob("*.*")]
+    code, lines = run.finish(run.start("convert"))
 
+    assert code == 0, lines
     again, before = _gguf(run), _gguf(finished)
     assert {name: again[name] for name in PUBLISHED if name != "_COMPLETE"} == {
         name: before[name] for name in PUBLISHED if name != "_COMPLETE"
     }
-    kept = [*(tmp_path / "cache").rglob("*"), *(tmp_path / "work" / "base").rglob("*")]
-    assert [path.name for path in kept if path.suffix == ".safetensors"] == []
+    assert {"config.json", "_base.json", "adapter_model.safetensors"} <= set(left)
+    assert "model.safetensors" not in left
+    assert list((tmp_path / "FTCTL_CACHE" / "models").iterdir()) == []
 
 
 def test_a_base_that_was_changed_in_the_store_publishes_nothing(

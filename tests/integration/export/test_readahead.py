@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ftctl.contract.operational import StorageConfig
 from ftctl.errors import RunFailedError, StorageError
 from ftctl.storage.base import DamagedError, Store
 from ftctl.storage.open import open_store
+from ftctl_trainer.export.base import Description, StoredWeights, base_tensors, describe
 from ftctl_trainer.export.checksums import Checksums
 from ftctl_trainer.export.readahead import AHEAD_BLOCKS, KEPT_BLOCKS, StoredShards, check_rest
 from ftctl_trainer.export.tensors import Tensor, read_folder, read_shards
@@ -159,6 +161,21 @@ def test_a_shard_that_is_not_there_whole_is_named(
     with pytest.raises((StorageError, RunFailedError), match=want) as caught:
         use()
     assert caught.value.where == f"{store.url}/{PREFIX}{NAMES[1]}"
+
+
+def test_a_shard_that_the_model_in_the_store_lacks_is_named(
+    store_config: StorageConfig, shards: Path, tmp_path: Path
+) -> None:
+    files = _stored(open_store(store_config), shards)
+    weights = dict.fromkeys(("0.0.weight", "1.0.weight"), NAMES[0]) | {
+        "x": "model-00003.safetensors"
+    }
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    stored = StoredWeights(storage=store_config, prefix=PREFIX, files=files)
+    describe(tmp_path, Description(stored=stored))
+
+    with pytest.raises(RunFailedError, match=r"missing shard model-00003\.safetensors"):
+        base_tensors(tmp_path)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ def check_nf4() -> None:
     """Raise ConfigError where bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(
-            "bitsandbytes is not installed, which rounds the base as in training",
+            "bitsandbytes, which rounds the base as in training, is not installed here",
             where="quantize.merge_base",
-            hint="Install ftctl[convert] where the convert stage runs, or set quantize.merge_base=full.",
+            hint="Install ftctl[convert] there, or set quantize.merge_base=full.",
         )
 
 

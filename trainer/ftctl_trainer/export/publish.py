@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,9 @@ class Publisher:
         self.lease.check()
         write_marker(self.store, prefix, files, self.lease.fence)
 
-    def manifest(self, inputs: dict[str, Marker], files: dict[str, Sequence[FileRecord]]) -> bytes:
+    def manifest(
+        self, inputs: dict[str, Marker], files: Mapping[str, Sequence[FileRecord]]
+    ) -> bytes:
         """
         Write manifest.json and return it.
 
