@@ -79,7 +79,7 @@ def test_a_machine_without_bitsandbytes_says_so_first(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
 
     assert wanted_bases(_config({})) == ("full",)
-    with pytest.raises(ConfigError, match="bitsandbytes, .* is not installed here"):
+    with pytest.raises(ConfigError, match=r"bitsandbytes, .* is not installed here"):
         wanted_bases(_config({"quantize": {"merge_base": "best"}}))
 
 
