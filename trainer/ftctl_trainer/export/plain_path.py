@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ftctl.errors import RunFailedError
-from ftctl.storage.files import os_errors
-from ftctl_trainer.export.merge import EMBEDDING, OUTPUT, merged_tensors
+from ftctl_trainer.export.companions import write_companions
+from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.tensors import Array, Tensor
-from ftctl_trainer.stop import end_if_stopped
+from ftctl_trainer.export.tools import Tools, run_tool
 
 # Above this many parameters float32 scratch files get too large; float16's rounding of 2^-12 of
 # a value stays far below the finest quantization's half step, 2^-8 of a block's largest.
 _FLOAT32_PARAMETERS = 2_000_000_000
 _SHARD_BYTES = 4_000_000_000
-_POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Tools:
-    """llama.cpp's convert_hf_to_gguf.py and llama-quantize."""
-
-    converter: Path
-    quantizer: Path
 
 
 def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> None:
@@ -42,15 +30,10 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
         RunFailedError: adapter and base do not fit, or a value exceeds float16.
         StorageError: the folder cannot be written.
     """
-    with os_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-    for source in (base, tokenizer):
-        for file in source.iterdir():
-            if _is_companion(file):
-                shutil.copyfile(file, folder / file.name)
     tensors = merged_tensors(base, adapter)
     parameters = sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in tensors)
     dtype = np.dtype("<f4" if parameters <= _FLOAT32_PARAMETERS else "<f2")
+    write_companions(base, tokenizer, tensors, dtype.name, folder)
     shards = list(_shards(tensors, dtype.itemsize))
     weights: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
@@ -59,14 +42,13 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
         weights |= {tensor.name: name for tensor in shard}
     index = {"metadata": {"total_size": parameters * dtype.itemsize}, "weight_map": weights}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    _write_config(base, folder, tensors, dtype)
 
 
 def convert(tools: Tools, merged: Path, target: Path, name: str, stop: threading.Event) -> None:
     """Run llama.cpp's converter over a merged folder, at the folder's own precision."""
     config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
     outtype = "f32" if config["dtype"] == "float32" else "f16"
-    _run([sys.executable, str(tools.converter), str(merged), "--outfile", str(target),
+    run_tool([sys.executable, str(tools.converter), str(merged), "--outfile", str(target),
           "--outtype", outtype, "--model-name", name], stop)  # fmt: skip
 
 
@@ -74,43 +56,7 @@ def quantize(
     tools: Tools, source: Path, target: Path, qtype: str, threads: int, stop: threading.Event
 ) -> None:
     """Run llama-quantize from one GGUF to another."""
-    _run([str(tools.quantizer), str(source), str(target), qtype.upper(), str(threads)], stop)
-
-
-def _run(command: list[str], stop: threading.Event) -> None:
-    """
-    Run a tool to its end.
-
-    Raises:
-        RunFailedError: it failed; the end of what it said is the hint.
-        StoppedError: `stop` was set; the tool was killed.
-    """
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        while True:
-            try:
-                said, _ = process.communicate(timeout=_POLL_S)
-                break
-            except subprocess.TimeoutExpired:
-                if stop.is_set():
-                    process.kill()
-                end_if_stopped(stop)
-    if process.returncode != 0:
-        raise RunFailedError(
-            f"ended with code {process.returncode}",
-            where=command[1] if command[0] == sys.executable else command[0],
-            hint="\n".join(said.strip().splitlines()[-5:]),
-        )
-
-
-def _is_companion(file: Path) -> bool:
-    """Whether a file goes along with the weights: settings and tokenizer."""
-    # The converter takes a model card's words, local paths among them, into the metadata.
-    left_out = (
-        file.suffix in (".safetensors", ".bin", ".gguf", ".md") or "safetensors.index" in file.name
-    )
-    return file.is_file() and not left_out and not file.name.startswith(("_", "adapter_"))
+    run_tool([str(tools.quantizer), str(source), str(target), qtype.upper(), str(threads)], stop)
 
 
 def _shards(tensors: list[Tensor], itemsize: int) -> Iterator[list[Tensor]]:
@@ -151,14 +97,3 @@ def _narrowed(tensor: Tensor, dtype: np.dtype) -> Array:
     if not np.isfinite(values).all():
         raise RunFailedError(f"{tensor.name} has values beyond float16's range")
     return values
-
-
-def _write_config(base: Path, folder: Path, tensors: list[Tensor], dtype: np.dtype) -> None:
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
-    config["dtype"] = config["torch_dtype"] = dtype.name
-    config["tie_word_embeddings"] = OUTPUT not in shapes
-    if EMBEDDING in shapes:
-        config["vocab_size"] = shapes[EMBEDDING][0]
-    config.pop("quantization_config", None)
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import gguf
@@ -12,22 +10,12 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
-from ftctl.contract.qtypes import FTYPES
 from ftctl_trainer.export import llama_cpp
-from ftctl_trainer.export.rounding import keep_update
-from ftctl_trainer.export.tensor_types import plan
-from ftctl_trainer.export.tensors import Array, Tensor
-
-
-@dataclass(frozen=True)
-class GgufModel:
-    """A model by the names and in the layout of its GGUF; `gqa` is query heads a kv head."""
-
-    architecture: str
-    tensors: list[Tensor]
-    blocks: int
-    gqa: int
-    add_metadata: Callable[[gguf.GGUFWriter], None]
+from ftctl_trainer.export.blocks import Block, blocks
+from ftctl_trainer.export.gguf_file import GgufFile
+from ftctl_trainer.export.gguf_model import GgufModel
+from ftctl_trainer.export.rounding import has_grid, keep_update
+from ftctl_trainer.export.tensors import Array
 
 
 def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> None:
@@ -38,25 +26,23 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
         outputs: quantization type to file.
     """
     with ExitStack() as stack:
-        files = []
-        for qtype, path in outputs.items():
-            kinds = plan(qtype, model.tensors, blocks=model.blocks, gqa=model.gqa)
-            writer = stack.enter_context(closing(_started(model, qtype, kinds, path)))
-            files.append((writer, kinds))
+        files = [
+            stack.enter_context(
+                GgufFile(path, model.header(qtype), model.in_order(qtype), model.plan(qtype))
+            )
+            for qtype, path in outputs.items()
+        ]
         for tensor in model.tensors:
-            values = tensor.load()
-            base = tensor.base() if tensor.base else None
-            # Several outputs often agree on a type.
-            encoded: dict[Kind, NDArray[np.generic]] = {}
-            for writer, kinds in files:
-                kind = kinds[tensor.name]
-                if kind not in encoded:
-                    encoded[kind] = encode(keep_update(values, base, kind), kind, threads)
-                writer.write_tensor_data(encoded[kind])
+            kinds = {file.kinds[tensor.name] for file in files}
+            for block in blocks(tensor, with_base=any(has_grid(kind) for kind in kinds)):
+                # Several outputs often agree on a type.
+                encoded = {kind: _encode_block(block, kind, threads) for kind in kinds}
+                for file in files:
+                    file.write(tensor.name, block.first_row, encoded[file.kinds[tensor.name]])
 
 
 def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
-    """The bytes of a tensor in a GGUF type, as rows."""
+    """The bytes of [rows, columns] in a GGUF type, as rows."""
     if kind == Kind.F32:
         return values
     if kind == Kind.F16:
@@ -66,20 +52,5 @@ def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
     return llama_cpp.quantize(values, int(kind), threads)
 
 
-def _started(model: GgufModel, qtype: str, kinds: dict[str, Kind], path: Path) -> gguf.GGUFWriter:
-    """Open a file and write all that stands before its tensors' data."""
-    writer = gguf.GGUFWriter(path, model.architecture)
-    model.add_metadata(writer)
-    writer.add_file_type(FTYPES[qtype])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    for tensor in model.tensors:
-        kind = kinds[tensor.name]
-        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        size = int(np.prod(tensor.shape, dtype=np.int64)) // block * block_bytes
-        writer.add_tensor_info(
-            tensor.name, tensor.shape, np.dtype(np.float32), size, raw_dtype=kind
-        )
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    return writer
+def _encode_block(block: Block, kind: Kind, threads: int) -> NDArray[np.generic]:
+    return encode(keep_update(block.values, block.base, kind), kind, threads)

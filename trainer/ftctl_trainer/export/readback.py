@@ -23,7 +23,7 @@ A float16 below 2^-14 loses digits: its absolute error is 2^-25, times the large
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import gguf
@@ -32,7 +32,8 @@ from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 from ftctl.errors import VerificationError
-from ftctl_trainer.export.rounding import loses_update
+from ftctl_trainer.export.blocks import Block, blocks
+from ftctl_trainer.export.rounding import has_grid, loses_update
 from ftctl_trainer.export.tensors import Array, Tensor
 
 _HALF = 2.0**-11
@@ -61,40 +62,58 @@ _ORDER_OF_A_SUM = 2.0**-20
 _SUPER_BLOCK = 256
 
 
-def read_back(file: Path, tensors: list[Tensor]) -> Iterator[str]:
+def read_back(files: Iterable[Path], tensors: list[Tensor]) -> int:
     """
-    Compare a GGUF with the tensors it was made from; yield each name once it has passed.
+    Compare GGUFs with the tensors they were made from; return how many tensors they have in all.
+
+    Each tensor is loaded once.
 
     Raises:
         VerificationError: a tensor is missing or superfluous, has another shape, or a block of it
             is off by more than its type allows.
     """
+    stored = {file: _stored(file, tensors) for file in files}
+    for tensor in tensors:
+        kinds = {Kind(found[tensor.name].tensor_type) for found in stored.values()}
+        for block in blocks(tensor, with_base=any(has_grid(kind) for kind in kinds)):
+            for file, found in stored.items():
+                _check_block(file, found[tensor.name], block)
+    return len(stored) * len(tensors)
+
+
+def _stored(file: Path, tensors: list[Tensor]) -> dict[str, gguf.ReaderTensor]:
+    """A file's tensors by name, which have the names and shapes that they must have."""
     found = {tensor.name: tensor for tensor in _Reader(file).tensors}
     if missing := {tensor.name for tensor in tensors} ^ set(found):
         raise VerificationError(
             f"{sorted(missing)[0]} stands in only one of the file and the model", where=str(file)
         )
     for tensor in tensors:
-        stored = found[tensor.name]
-        kind = Kind(stored.tensor_type)
-        values = gguf.dequantize(stored.data, kind).reshape(-1)
-        merged = tensor.load()
-        wanted = merged.reshape(-1)
-        if values.size != wanted.size:
+        shape = tuple(int(size) for size in reversed(found[tensor.name].shape))
+        if shape != tensor.shape:
             raise VerificationError(
-                f"{tensor.name} has {values.size} values instead of {wanted.size}", where=str(file)
+                f"{tensor.name} is {list(shape)} instead of {list(tensor.shape)}", where=str(file)
             )
-        base = tensor.base() if tensor.base else None
-        rounds_further = loses_update(merged, base, kind)
-        worst, block = worst_block(values, wanted, kind, rounds_further=rounds_further)
-        if not worst <= 1:
-            raise VerificationError(
-                f"{tensor.name} ({kind.name}) is not what was merged: block {block} is off by "
-                f"{worst:.3g} times what {kind.name} allows",
-                where=file.name,
-                hint="The file is damaged or was written wrongly; nothing was published.",
-            )
-        yield tensor.name
+    return found
+
+
+def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block) -> None:
+    kind = Kind(stored.tensor_type)
+    rows = stored.data.reshape(-1, stored.data.shape[-1])
+    rows = rows[block.first_row : block.first_row + len(block.values)]
+    worst, number = worst_block(
+        gguf.dequantize(rows, kind).reshape(-1),
+        block.values.reshape(-1),
+        kind,
+        rounds_further=loses_update(block.values, block.base, kind),
+    )
+    if not worst <= 1:
+        raise VerificationError(
+            f"{stored.name} ({kind.name}) is not what was merged: block {number} from row "
+            f"{block.first_row} on is off by {worst:.3g} times what {kind.name} allows",
+            where=file.name,
+            hint="The file is damaged or was written wrongly; nothing was published.",
+        )
 
 
 class _Reader(gguf.GGUFReader):  # type: ignore[misc]

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ftctl_trainer.export.tensors import Array
 
+_GRIDS = frozenset({Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0})
 # Share of a tensor's update that rounding to nearest may lose before anything is done: of single
 # rows it may be that much by accident.
 _LOSS = 0.1
@@ -56,6 +57,11 @@ def keep_update(values: Array, base: Array | None, kind: Kind) -> Array:
     """
     found = _Rounding.of(values, base, kind)
     return values if found is None else found.further(values)
+
+
+def has_grid(kind: Kind) -> bool:
+    """Whether a type is one that `keep_update` looks at: one whose blocks are plain grids."""
+    return kind in _GRIDS
 
 
 def loses_update(values: Array, base: Array | None, kind: Kind) -> bool:
@@ -141,7 +147,7 @@ def _limits(order: Array, gain: Array, lacking: Array) -> Array:
 
 def _grid(values: Array, kind: Kind) -> tuple[Array, _Grid] | None:
     """The grid of each block as ggml's quantize_row_*_ref finds it; None for other types."""
-    if kind not in (Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0):
+    if not has_grid(kind):
         return None
     blocks = values.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])
     if kind in (Kind.Q4_1, Kind.Q5_1):

@@ -39,6 +39,8 @@ class Tensor:
     """Rows begin..end of what it was before an adapter changed it."""
     dtype: str = "F32"
     """As safetensors names it, where it was read."""
+    parts: tuple[Tensor, ...] = ()
+    """What it is a stack of, along a new first axis."""
 
     @property
     def size(self) -> int:

@@ -10,6 +10,10 @@ class NeedsLlamaCppError(RunFailedError):
     """The built-in export does not handle something; llama.cpp's own tools do."""
 
 
+class CannotStreamError(RunFailedError):
+    """llama.cpp's converter reads or makes a model's tensors in a way of its own."""
+
+
 def needs_llama_cpp(what: str, *, where: str | None = None) -> NeedsLlamaCppError:
     """The error for something that the built-in export does not handle."""
     return NeedsLlamaCppError(

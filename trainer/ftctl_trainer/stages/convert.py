@@ -22,7 +22,8 @@ from ftctl_trainer.export.adapter import check_finite, read_adapter
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.base import check_base, rounded_base
 from ftctl_trainer.export.chat_formats import recognize
-from ftctl_trainer.export.gguf import Inputs, export, find_tools, spare_tools
+from ftctl_trainer.export.gguf import export
+from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.merge_base import (
@@ -33,7 +34,7 @@ from ftctl_trainer.export.merge_base import (
     wanted_bases,
 )
 from ftctl_trainer.export.merged import upload_merged
-from ftctl_trainer.export.plain_path import Tools, save_merged
+from ftctl_trainer.export.plain_path import save_merged
 from ftctl_trainer.export.publish import (
     Publisher,
     copy_out,
@@ -44,6 +45,7 @@ from ftctl_trainer.export.publish import (
 from ftctl_trainer.export.reference import Reference
 from ftctl_trainer.export.room import check_room
 from ftctl_trainer.export.tensor_types import check_types
+from ftctl_trainer.export.tools import Tools, find_tools
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import streamed_model
@@ -66,7 +68,7 @@ def run_convert(ctx: StageContext) -> None:
     """
     config = ctx.run.config
     tools = find_tools(config.paths)
-    check_types(config.model.qtypes, built_in=(tools or spare_tools()) is None)
+    check_types(config.model.qtypes, built_in=tools is None)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
     _refuse_later_features(ctx.run)
     bases = wanted_bases(config)
@@ -141,7 +143,6 @@ def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None)
         inputs,
         files,
         tools=tools,
-        spare=spare_tools(),
         scratch=scratch,
         threads=ctx.threads,
         stop=ctx.stop,

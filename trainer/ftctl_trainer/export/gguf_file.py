@@ -1,0 +1,90 @@
+"""A GGUF file that tensors are written into in any order, and in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Kind
+from numpy.typing import NDArray
+
+from ftctl_trainer.export.tensors import Tensor
+
+Metadata = Mapping[str, Any]
+"""Keys to the package gguf's GGUFValue, in their order."""
+
+
+class GgufFile:
+    """A file whose header is written and whose tensors are holes, until they are written."""
+
+    def __init__(
+        self, path: Path, metadata: Metadata, tensors: list[Tensor], kinds: Mapping[str, Kind]
+    ) -> None:
+        """
+        Write all that stands before the tensors' data.
+
+        Args:
+            metadata: all keys, general.architecture first.
+            tensors: in the order that they stand in the file.
+            kinds: type of each tensor, by name.
+        """
+        writer = gguf.GGUFWriter(path, "")
+        writer.kv_data = [dict(metadata)]
+        for tensor in tensors:
+            kind = kinds[tensor.name]
+            writer.add_tensor_info(
+                tensor.name,
+                tensor.shape,
+                np.dtype(np.float32),
+                stored_bytes(tensor, kind),
+                raw_dtype=kind,
+            )
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        writer.close()
+        self._starts: dict[str, int] = {}
+        self._row_bytes: dict[str, int] = {}
+        end = writer.ggml_pad(path.stat().st_size, writer.data_alignment)
+        for tensor in tensors:
+            size = stored_bytes(tensor, kinds[tensor.name])
+            self._starts[tensor.name] = end
+            self._row_bytes[tensor.name] = size * tensor.shape[-1] // _values(tensor)
+            end += writer.ggml_pad(size, writer.data_alignment)
+        self.kinds = kinds
+        self._stream = path.open("r+b")
+        self._stream.truncate(end)
+
+    def write(self, name: str, first_row: int, rows: NDArray[np.generic]) -> None:
+        """Write encoded rows of a tensor."""
+        self._stream.seek(self._starts[name] + first_row * self._row_bytes[name])
+        rows.tofile(self._stream)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> GgufFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def stored_bytes(tensor: Tensor, kind: Kind) -> int:
+    """Bytes of a tensor's data in a type."""
+    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    return _values(tensor) // block * block_bytes
+
+
+def _values(tensor: Tensor) -> int:
+    return int(np.prod(tensor.shape, dtype=np.int64))
