@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 CHAT_TEMPLATE = (
@@ -35,8 +36,7 @@ def make_tiny_model(folder: Path, *, vocabulary: int = 384, hidden: int = 64) ->
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _tokenizer(vocabulary)
-    tokenizer.save_pretrained(folder)
+    tokenizer = save_tokenizer(folder, vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
@@ -56,6 +56,13 @@ def make_tiny_model(folder: Path, *, vocabulary: int = 384, hidden: int = 64) ->
         model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
     return folder
+
+
+def save_tokenizer(folder: Path, vocabulary: int = 384) -> Any:
+    """Save a byte-level tokenizer trained on a few lines, and return it."""
+    tokenizer = _tokenizer(vocabulary)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def action_rows(count: int, *, first: int = 0) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ for every architecture that it knows. Its classes build a tree of operations for
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,23 +26,25 @@ from ftctl_trainer.export.companions import write_companions
 from ftctl_trainer.export.dry_run import planned_kinds
 from ftctl_trainer.export.gguf_model import FLOATS, GgufModel
 from ftctl_trainer.export.inputs import Inputs
+from ftctl_trainer.export.isolated import import_from
 from ftctl_trainer.export.lazy_tree import Leaves
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.tensors import Tensor
+from ftctl_trainer.export.tools import Tools
 from ftctl_trainer.export.unsupported import CannotStreamError, NeedsLlamaCppError
 from ftctl_trainer.export.vocabulary import pre_tokenizer
 
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 
-def converted_model(inputs: Inputs, quantizer: Path, scratch: Path) -> GgufModel:
+def converted_model(inputs: Inputs, tools: Tools, scratch: Path) -> GgufModel:
     """
     Describe a merged model as llama.cpp's converter does; nothing is read but headers and tokenizer.
 
-    The packages `conversion` and `gguf` of llama.cpp's sources must come first on sys.path.
+    In this process the package `gguf` must be that of llama.cpp's sources.
 
     Args:
-        quantizer: llama-quantize, which plans the types.
+        tools: its converter, and llama-quantize, which plans the types.
         scratch: a folder for small files.
     Raises:
         CannotStreamError: the converter reads or makes this model's tensors in its own way.
@@ -51,7 +54,7 @@ def converted_model(inputs: Inputs, quantizer: Path, scratch: Path) -> GgufModel
     # The converter takes words from the folder's name: the plain path's has the same.
     merged = scratch / "merged"
     write_companions(inputs.base, inputs.tokenizer, tensors, "float32", merged)
-    whole = _Conversion(tensors, merged, inputs.name, "f32").run()
+    whole = _Conversion(tools.sources, tensors, merged, inputs.name, "f32").run()
     for name, info in whole.writer.tensors[0].items():
         if info.dtype != Kind.F32:
             raise CannotStreamError(f"the converter itself makes {name} {info.dtype.name}")
@@ -60,9 +63,9 @@ def converted_model(inputs: Inputs, quantizer: Path, scratch: Path) -> GgufModel
 
     def plan(qtype: str) -> Mapping[str, Kind]:
         if qtype in FLOATS:
-            made = whole if qtype == "f32" else _Conversion(tensors, merged, "", qtype).run()
+            made = whole if qtype == "f32" else replace(whole, qtype=qtype).run()
             return {name: Kind(info.dtype) for name, info in made.writer.tensors[0].items()}
-        return planned_kinds(model, qtype, quantizer, scratch)
+        return planned_kinds(model, qtype, tools.quantizer, scratch)
 
     return replace(model, plan=plan)
 
@@ -82,6 +85,7 @@ def cannot_stream(architecture: str) -> Iterator[None]:
 class _Conversion:
     """One run of the converter over a merged model, up to where it would write the file."""
 
+    sources: Path
     tensors: list[Tensor]
     merged: Path
     name: str
@@ -93,10 +97,10 @@ class _Conversion:
 
     def run(self) -> _Conversion:
         """Let the converter describe the model."""
-        llama = import_module("conversion")
-        torch = import_module("torch")
-        self._leaves = Leaves(self.tensors, import_module("conversion.base").LazyTorchTensor)
-        with cannot_stream("llama.cpp's converter"), torch.inference_mode():
+        logging.getLogger("hf-to-gguf").setLevel(logging.ERROR)
+        with cannot_stream("llama.cpp's converter"):
+            llama = import_from(self.sources, "conversion")
+            self._leaves = Leaves(self.tensors, import_module("conversion.base").LazyTorchTensor)
             known = self._known_class(llama)
             model = self._ours(llama, known)(
                 self.merged,

@@ -68,9 +68,9 @@ def _export_in_one_pass(
     stop: threading.Event,
 ) -> None:
     # The converter wants the package gguf of its own version.
-    path = (tools.sources / "gguf-py", tools.sources) if tools else ()
-    isolated_beside(path, stop, write_merged, inputs, outputs, tools, scratch, threads)
-    checked = isolated_beside(path, stop, read_back_merged, inputs, outputs, tools, scratch)
+    packages = {"gguf": tools.sources / "gguf-py"} if tools else {}
+    isolated_beside(packages, stop, write_merged, inputs, outputs, tools, scratch, threads)
+    checked = isolated_beside(packages, stop, read_back_merged, inputs, outputs, tools, scratch)
     log.info("read back: %d tensors are what was merged", checked)
 
 
@@ -116,7 +116,7 @@ def read_back_converted(whole: Path, outputs: dict[str, Path]) -> int:
 def _model(inputs: Inputs, tools: Tools | None, scratch: Path) -> GgufModel:
     if tools is None:
         return built_in_model(inputs)
-    return converted_model(inputs, tools.quantizer, scratch)
+    return converted_model(inputs, tools, scratch)
 
 
 def _stored(tensor: gguf.ReaderTensor) -> Tensor:

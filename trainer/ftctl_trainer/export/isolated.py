@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
+import pickle
 import signal
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from types import ModuleType
+from typing import ParamSpec, TypeVar
 
 from ftctl.errors import FtctlError, RunFailedError
 from ftctl_trainer.failures import expected_failure
@@ -38,23 +40,24 @@ def isolated(
         RunFailedError: the process died, as of a segmentation fault or for lack of memory.
         RuntimeError: it raised anything else, which is a bug; the message has its traceback.
     """
-    return isolated_beside((), stop, function, *args, **kwargs)
+    return isolated_beside({}, stop, function, *args, **kwargs)
 
 
 def isolated_beside(
-    path: tuple[Path, ...],
+    packages: dict[str, Path],
     stop: threading.Event,
     function: Callable[P, T],
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """The same with folders whose modules come before all others in the process."""
+    """The same in a process that takes some packages from these folders, whatever is installed."""
     # spawn: a forked copy of a process with threads (torch, BLAS) may hang.
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(sender, function, args, kwargs), daemon=True)
-    with _first_on_path(path):
-        process.start()
+    # Pickled here, since the packages must be there before the function's own imports.
+    call = pickle.dumps((function, args, kwargs))
+    process = context.Process(target=_serve, args=(sender, packages, call), daemon=True)
+    process.start()
     sender.close()
     try:
         while not receiver.poll(_POLL_S):
@@ -87,24 +90,24 @@ class _Bug:
     traceback: str
 
 
-@contextmanager
-def _first_on_path(folders: tuple[Path, ...]) -> Iterator[None]:
-    """A spawned process starts with the sys.path that this one has at that moment."""
+def import_from(folder: Path, package: str) -> ModuleType:
+    """Import a package from a folder, which does not stay on sys.path."""
     before = list(sys.path)
-    sys.path[:0] = [str(folder) for folder in folders]
+    sys.path.insert(0, str(folder))
     try:
-        yield
+        return importlib.import_module(package)
     finally:
         sys.path[:] = before
 
 
-def _serve(
-    sender: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
+def _serve(sender: Connection, packages: dict[str, Path], call: bytes) -> None:
     # Both may reach the whole process group; the parent alone decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
+        for package, folder in packages.items():
+            import_from(folder, package)
+        function, args, kwargs = pickle.loads(call)
         sender.send(function(*args, **kwargs))
     except FtctlError as error:
         sender.send(error)

@@ -1,0 +1,113 @@
+"""
+Byte for byte what llama.cpp makes of the same merged model: its converter, then its quantizer.
+
+Needs llama.cpp's sources with llama-quantize, in the folder that FTCTL_LLAMA_CPP_DIR names: the
+convert image's /opt/llama.cpp, or what `make llama-cpp` builds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ftctl.contract.spec import PathsConfig
+from ftctl_trainer.export.gguf import read_back_merged, write_merged
+from ftctl_trainer.export.inputs import Inputs
+from ftctl_trainer.export.isolated import isolated_beside
+from ftctl_trainer.export.plain_path import save_merged
+from ftctl_trainer.export.tools import Tools, find_tools
+from tests.integration.export import reference_converter
+from tests.integration.export.architectures import SETTINGS, make_lora, make_model
+
+FLOATS = ("f32", "f16", "bf16")
+QUANTIZED = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k_m", "q4_k_m", "q5_k_s", "q6_k",
+             "iq4_nl", "iq4_xs", "iq3_s", "mxfp4_moe", "tq2_0")  # fmt: skip
+NAME = "tiny"
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Folders of ours and of llama.cpp's files: one a model, named by type in it."""
+
+    ours: Path
+    theirs: Path
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    """llama.cpp's own programs."""
+    found = find_tools(PathsConfig(llama_cpp_dir="/nowhere"))
+    if found is None:
+        pytest.skip("FTCTL_LLAMA_CPP_DIR names no llama.cpp; `make llama-cpp` builds one")
+    return found
+
+
+@pytest.fixture(scope="module")
+def exports(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Every architecture exported by both: 60 s."""
+    root = tmp_path_factory.mktemp("bytes")
+    inputs = {}
+    for name in SETTINGS:
+        base = make_model(name, root / name / "base")
+        inputs[name] = Inputs(base, make_lora(base, root / name / "adapter"), NAME)
+    found = Exports(root / "ours", root / "theirs")
+    _export_theirs(inputs, tools, found.theirs)
+    packages = {"gguf": tools.sources / "gguf-py"}
+    isolated_beside(packages, threading.Event(), _export_ours, inputs, tools, found.ours)
+    return found
+
+
+def _export_theirs(inputs: dict[str, Inputs], tools: Tools, folder: Path) -> None:
+    jobs = []
+    for name, model in inputs.items():
+        # The folder's name gets into the metadata.
+        merged = folder / name / "merged"
+        save_merged(model.base, model.adapter, model.tokenizer, merged)
+        jobs += [
+            [str(merged), "--outfile", str(folder / name / f"{qtype}.gguf"), "--outtype", qtype,
+             "--model-name", NAME]
+            for qtype in FLOATS
+        ]  # fmt: skip
+    command = [sys.executable, reference_converter.__file__, str(tools.sources), "gpt-2"]
+    done = subprocess.run([*command, json.dumps(jobs)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def _export_ours(inputs: dict[str, Inputs], tools: Tools, folder: Path) -> None:
+    for name, model in inputs.items():
+        (folder / name / "scratch").mkdir(parents=True)
+        outputs = {qtype: folder / name / f"{qtype}.gguf" for qtype in (*FLOATS, *QUANTIZED)}
+        write_merged(model, outputs, tools, folder / name / "scratch", 2)
+        read_back_merged(model, outputs, tools, folder / name / "scratch")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_float_files_are_the_converters(name: str, exports: Exports) -> None:
+    different = [qtype for qtype in FLOATS if not _same(exports, name, qtype)]
+
+    assert different == []
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_quantized_files_are_the_quantizers(name: str, exports: Exports, tools: Tools) -> None:
+    whole = exports.theirs / name / "f32.gguf"
+    different = []
+    for qtype in QUANTIZED:
+        target = exports.theirs / name / f"{qtype}.gguf"
+        command = [tools.quantizer, whole, target, qtype.upper(), "2"]
+        subprocess.run(command, check=True, capture_output=True)
+        if not _same(exports, name, qtype):
+            different.append(qtype)
+
+    assert different == []
+
+
+def _same(exports: Exports, name: str, qtype: str) -> bool:
+    ours, theirs = (folder / name / f"{qtype}.gguf" for folder in (exports.ours, exports.theirs))
+    return ours.read_bytes() == theirs.read_bytes()
