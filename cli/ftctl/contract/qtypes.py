@@ -47,7 +47,9 @@ ALIASES: dict[str, str] = {
 }
 
 # llama-quantize refuses these without an importance matrix.
-NEED_IMATRIX = frozenset({"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "q2_k_s"})
+NEED_IMATRIX = frozenset(
+    {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs", "q2_k_s"}
+)
 
 
 def canonical(name: str) -> str:

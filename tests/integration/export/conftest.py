@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ftctl_trainer.export.gguf import Inputs, export
+from ftctl_trainer.export.gguf import export
+from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.reference import Reference, read_reference
 from tests.integration.handoff import make_adapter, make_reference
 from tests.integration.tiny_model import make_tiny_model

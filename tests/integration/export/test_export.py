@@ -20,19 +20,14 @@ from safetensors.numpy import load_file, save_file
 from ftctl.contract.spec import PathsConfig, Thresholds
 from ftctl.errors import RunFailedError, StoppedError, VerificationError
 from ftctl_trainer.export import llama_cpp
-from ftctl_trainer.export.gguf import (
-    Inputs,
-    built_in_model,
-    export,
-    find_tools,
-    read_back_built_in,
-    spare_tools,
-    write_built_in,
-)
+from ftctl_trainer.export.built_in import built_in_model
+from ftctl_trainer.export.gguf import export, read_back_merged, write_merged
+from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import merged_tensors
-from ftctl_trainer.export.plain_path import Tools, convert
+from ftctl_trainer.export.plain_path import convert
 from ftctl_trainer.export.quantize import write_ggufs
+from ftctl_trainer.export.tools import Tools, find_tools
 from ftctl_trainer.export.verify import base_kl, verify_output
 from tests.integration.export.conftest import Handoff, exported
 from tests.integration.handoff import make_adapter, make_reference
@@ -148,20 +143,20 @@ def test_a_permutation_left_out_is_caught(handoff: Handoff, tmp_path: Path) -> N
     write_ggufs(replace(model, tensors=tensors), {"f16": tmp_path / "a.gguf"}, 2)
 
     with pytest.raises(VerificationError, match=r"attn_q.weight .*is not what was merged"):
-        read_back_built_in(handoff.inputs, {"f16": tmp_path / "a.gguf"})
+        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path)
     assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
 
 
 def test_one_negated_block_is_caught_when_read_back(handoff: Handoff, tmp_path: Path) -> None:
     file = tmp_path / "a.gguf"
-    write_built_in(handoff.inputs, {"q8_0": file}, 2)
+    write_merged(handoff.inputs, {"q8_0": file}, None, tmp_path, 2)
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file, "r+").tensors}
     rows = tensors["blk.1.ffn_up.weight"].data
     rows[3, 2:34] = (-rows[3, 2:34].view(np.int8)).view(np.uint8)
     rows.base.flush() if hasattr(rows.base, "flush") else None
 
     with pytest.raises(VerificationError, match=r"blk.1.ffn_up.weight \(Q8_0\).*block 6 is off"):
-        read_back_built_in(handoff.inputs, {"q8_0": file})
+        read_back_merged(handoff.inputs, {"q8_0": file}, None, tmp_path)
 
 
 def test_another_chat_template_is_caught(handoff: Handoff, tmp_path: Path) -> None:
@@ -169,7 +164,7 @@ def test_another_chat_template_is_caught(handoff: Handoff, tmp_path: Path) -> No
     (damaged.adapter / "chat_template.jinja").write_text(
         "{% for m in messages %}### {{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     )
-    write_built_in(damaged.inputs, {"f16": tmp_path / "a.gguf"}, 2)
+    write_merged(damaged.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path, 2)
 
     assert _missed(tmp_path / "a.gguf", handoff, EXACT) == {"template"}
 
@@ -180,7 +175,7 @@ def test_another_tokenizer_is_caught(handoff: Handoff, tmp_path: Path) -> None:
     tokenizer = json.loads(file.read_text())
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20]
     file.write_text(json.dumps(tokenizer))
-    write_built_in(damaged.inputs, {"f16": tmp_path / "a.gguf"}, 2)
+    write_merged(damaged.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path, 2)
 
     assert _missed(tmp_path / "a.gguf", handoff, EXACT) == {"tokens"}
 
@@ -248,7 +243,7 @@ def test_llama_cpps_tools_are_taken_only_when_both_are_there(
     assert find_tools(paths) == Tools(converter, quantizer)
 
 
-def test_the_tools_of_an_image_are_spare_ones(
+def test_an_images_tools_are_taken_where_the_paths_lead_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = PathsConfig(llama_cpp_dir="/laptop/llama.cpp", quantized_path="bin/llama-quantize")
@@ -256,31 +251,32 @@ def test_the_tools_of_an_image_are_spare_ones(
     tools.quantizer.parent.mkdir(parents=True)
     tools.converter.touch()
     tools.quantizer.touch()
-    assert spare_tools() is None
+    monkeypatch.delenv("FTCTL_LLAMA_CPP_DIR", raising=False)
+    assert find_tools(paths) is None
 
     monkeypatch.setenv("FTCTL_LLAMA_CPP_DIR", str(tmp_path))
-    assert (find_tools(paths), spare_tools()) == (None, tools)
+    assert find_tools(paths) == tools
 
 
-def test_spare_tools_take_over_what_is_not_handled_built_in(
+def test_a_converter_that_does_not_stream_is_run_as_a_whole(
     handoff: Handoff, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The tools are stubs that say so: that the real ones work is shown where they are built."""
+    """The sources are a stub without the package `conversion`, whose script says that it ran."""
     script = tmp_path / "convert_hf_to_gguf.py"
-    script.write_text("import sys\nprint('the spare converter ran')\nsys.exit(3)\n")
+    script.write_text("import sys\nprint('the whole converter ran')\nsys.exit(3)\n")
+    shutil.copytree(Path(gguf.__file__).parent, tmp_path / "gguf-py" / "gguf")
     (tmp_path / "scratch").mkdir()
 
     with (
         caplog.at_level("INFO"),
-        pytest.raises(RunFailedError, match=r"ended with code 3\nthe spare converter ran"),
+        pytest.raises(RunFailedError, match=r"ended with code 3\nthe whole converter ran"),
     ):
         export(
             handoff.inputs,
             {"iq3_m": tmp_path / "out.gguf"},
-            tools=None,
-            spare=Tools(script, script),
+            tools=Tools(script, script),
             scratch=tmp_path / "scratch",
             threads=1,
             stop=threading.Event(),
         )
-    assert "export: quantization type iq3_m: not handled without llama.cpp's own" in caplog.text
+    assert "export: not in one pass: llama.cpp's converter: ModuleNotFoundError" in caplog.text

@@ -39,7 +39,7 @@ _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 def converted_model(inputs: Inputs, tools: Tools, scratch: Path) -> GgufModel:
     """
-    Describe a merged model as llama.cpp's converter does; nothing is read but headers and tokenizer.
+    Describe a merged model as llama.cpp's converter does; only headers and tokenizer are read.
 
     In this process the package `gguf` must be that of llama.cpp's sources.
 

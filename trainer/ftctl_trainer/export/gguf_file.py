@@ -83,7 +83,7 @@ class GgufFile:
 def stored_bytes(tensor: Tensor, kind: Kind) -> int:
     """Bytes of a tensor's data in a type."""
     block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-    return _values(tensor) // block * block_bytes
+    return int(_values(tensor) // block * block_bytes)
 
 
 def _values(tensor: Tensor) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gguf
@@ -44,7 +44,17 @@ class GgufModel:
 
     def in_order(self, qtype: str) -> list[Tensor]:
         """Tensors as they stand in a file: as the converter has them, or as llama-quantize."""
-        return self.tensors if qtype in FLOATS else sorted(self.tensors, key=_loader_order)
+        if qtype in FLOATS:
+            return self.tensors
+        ordered = sorted(self.tensors, key=_loader_order)
+        return [replace(tensor, shape=without_ones(tensor.shape)) for tensor in ordered]
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape as ggml counts axes (ggml_n_dims): outer ones of length 1 are none."""
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _loader_order(tensor: Tensor) -> tuple[int, bytes]:

@@ -74,9 +74,7 @@ class Leaves:
 def _stack_aware(lazy: Any, torch: Any, leaves: Leaves) -> Any:
     """The converter's kind of node, that reports stacks."""
 
-    def torch_function(
-        cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = lazy.__torch_function__.__func__(cls, func, types, args, kwargs)
         along = (kwargs or {}).get("dim", args[1] if len(args) > 1 else 0)
         if func is torch.stack and along == 0:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from ftctl.errors import VerificationError
 from ftctl_trainer.export.blocks import Block, blocks
+from ftctl_trainer.export.gguf_model import without_ones
 from ftctl_trainer.export.rounding import has_grid, loses_update
 from ftctl_trainer.export.tensors import Array, Tensor
 
@@ -90,7 +91,7 @@ def _stored(file: Path, tensors: list[Tensor]) -> dict[str, gguf.ReaderTensor]:
         )
     for tensor in tensors:
         shape = tuple(int(size) for size in reversed(found[tensor.name].shape))
-        if shape != tensor.shape:
+        if without_ones(shape) != without_ones(tensor.shape):
             raise VerificationError(
                 f"{tensor.name} is {list(shape)} instead of {list(tensor.shape)}", where=str(file)
             )
@@ -108,9 +109,10 @@ def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block) -> None:
         rounds_further=loses_update(block.values, block.base, kind),
     )
     if not worst <= 1:
+        number += block.first_row * block.values.shape[1] // block_size(kind, block.values.size)
         raise VerificationError(
-            f"{stored.name} ({kind.name}) is not what was merged: block {number} from row "
-            f"{block.first_row} on is off by {worst:.3g} times what {kind.name} allows",
+            f"{stored.name} ({kind.name}) is not what was merged: block {number} is off by "
+            f"{worst:.3g} times what {kind.name} allows",
             where=file.name,
             hint="The file is damaged or was written wrongly; nothing was published.",
         )
@@ -153,13 +155,12 @@ def worst_block(
         allowed = np.asarray(np.abs(wanted) * _FLOATS[kind] + tiny, np.float32)
         error = np.abs(values - wanted)
     elif kind in _STEPS:
-        blocks = wanted.reshape(-1, gguf.GGML_QUANT_SIZES[kind][0])
+        blocks = wanted.reshape(-1, block_size(kind, wanted.size))
         steps = 2 if rounds_further else 1
         allowed = _largest_error(blocks, *(steps * share for share in _STEPS[kind]))
         error = np.abs(values.reshape(blocks.shape) - blocks).max(axis=1)
     else:
-        size = _SUPER_BLOCK if wanted.size % _SUPER_BLOCK == 0 else 32
-        blocks = wanted.reshape(-1, size)
+        blocks = wanted.reshape(-1, block_size(kind, wanted.size))
         limit = _ROOT_MEAN_SQUARES.get(kind, _CODEBOOK)
         allowed = np.abs(blocks).max(axis=1) * limit + _SUPER_BLOCK * _SUBNORMAL
         error = np.sqrt(np.square(values.reshape(blocks.shape) - blocks).mean(axis=1))
@@ -168,6 +169,13 @@ def worst_block(
     excess = np.where(error == 0, 0.0, np.nan_to_num(share, nan=np.inf, posinf=np.inf))
     worst = int(excess.argmax())
     return float(excess[worst]), worst
+
+
+def block_size(kind: Kind, values: int) -> int:
+    """How many values are judged together."""
+    if kind in _STEPS or kind == Kind.F32 or kind in _FLOATS:
+        return int(gguf.GGML_QUANT_SIZES[kind][0])
+    return _SUPER_BLOCK if values % _SUPER_BLOCK == 0 else 32
 
 
 def _largest_error(blocks: Array, of_largest: float, of_range: float) -> Array:

@@ -19,7 +19,7 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Tools:
-    """llama.cpp's convert_hf_to_gguf.py, which its converter package lies beside; llama-quantize."""
+    """llama.cpp's convert_hf_to_gguf.py, in the folder of its sources, and llama-quantize."""
 
     converter: Path
     quantizer: Path
