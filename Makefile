@@ -7,7 +7,8 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration check fix samples reference e2e e2e-long bench images lock clean
+.PHONY: demo test test-unit test-integration test-llama-cpp check fix samples reference e2e e2e-long bench \
+        images lock clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -23,6 +24,12 @@ test-unit: $(VENV)/.dev
 
 test-integration: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/integration
+
+# The export against llama.cpp's own programs, which come out of the convert image.
+test-llama-cpp: $(VENV)/.dev
+	docker/copy-llama-cpp "$(IMAGE_CONVERT)" .cache/llama.cpp
+	FTCTL_LLAMA_CPP_DIR=$(CURDIR)/.cache/llama.cpp \
+	    $(BIN)/python -m pytest tests/integration/export/test_llama_cpp_bytes.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --diff .
@@ -80,7 +87,7 @@ lock: $(VENV)/.dev
 	    -c docker/train/requirements.txt -o docker/convert/requirements.txt
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) .cache/llama.cpp dist build .mypy_cache .ruff_cache .pytest_cache .coverage*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -169,6 +169,13 @@ def _negate(adapter: Path) -> None:
     save_file(weights, adapter / "adapter_model.safetensors")
 
 
+def _other_tokenizer(adapter: Path) -> None:
+    file = adapter / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20]
+    file.write_text(json.dumps(tokenizer))
+
+
 def _other_template(adapter: Path) -> None:
     (adapter / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
 
@@ -178,6 +185,7 @@ def _other_template(adapter: Path) -> None:
     [
         pytest.param(_forget, r"f16: mean_kl is .*adapter_shows", id="adapter-forgotten"),
         pytest.param(_negate, "f16: mean_kl is .*, the limit is 0.001", id="one-tensor-negated"),
+        pytest.param(_other_tokenizer, "the model: tokens '.*' is .* in training", id="tokenizer"),
         pytest.param(_other_template, "the model: template training saw", id="chat-template"),
     ],
 )

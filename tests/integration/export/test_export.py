@@ -27,6 +27,7 @@ from ftctl_trainer.export.isolated import isolated
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.plain_path import convert
 from ftctl_trainer.export.quantize import write_ggufs
+from ftctl_trainer.export.tensors import Tensor
 from ftctl_trainer.export.tools import Tools, find_tools
 from ftctl_trainer.export.verify import base_kl, verify_output
 from tests.integration.export.conftest import Handoff, exported
@@ -145,6 +146,39 @@ def test_a_permutation_left_out_is_caught(handoff: Handoff, tmp_path: Path) -> N
     with pytest.raises(VerificationError, match=r"attn_q.weight .*is not what was merged"):
         read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path)
     assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
+
+
+def test_swapped_permutations_are_caught(handoff: Handoff, tmp_path: Path) -> None:
+    """The rows of q in the order of k's heads, and those of k in the order of q's."""
+    model = built_in_model(handoff.inputs)
+    plain = {tensor.name: tensor for tensor in merged_tensors(handoff.base, handoff.adapter)}
+    heads = {"attn_q": ("q_proj", 2), "attn_k": ("k_proj", 4)}
+
+    def swapped(tensor: Tensor) -> Tensor:
+        part, block = tensor.name.split(".")[-2], tensor.name[4]
+        if part not in heads:
+            return tensor
+        module, count = heads[part]
+        values = plain[f"model.layers.{block}.self_attn.{module}.weight"].load()
+        halves = values.reshape(count, 2, -1, values.shape[1]).swapaxes(1, 2)
+        return replace(tensor, load=lambda: halves.reshape(values.shape))
+
+    wrong = replace(model, tensors=[swapped(tensor) for tensor in model.tensors])
+    write_ggufs(wrong, {"f16": tmp_path / "a.gguf"}, 2)
+
+    with pytest.raises(VerificationError, match=r"attn_[qk].weight .*is not what was merged"):
+        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path)
+    assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
+
+
+def test_another_rope_is_caught(handoff: Handoff, tmp_path: Path) -> None:
+    model = built_in_model(handoff.inputs)
+    key = "llama.rope.freq_base"
+    rope = replace(model.metadata[key], value=500.0)
+    wrong = replace(model, metadata={**model.metadata, key: rope})
+    write_ggufs(wrong, {"f16": tmp_path / "a.gguf"}, 2)
+
+    assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff, EXACT)
 
 
 def test_one_negated_block_is_caught_when_read_back(handoff: Handoff, tmp_path: Path) -> None:

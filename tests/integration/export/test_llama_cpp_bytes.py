@@ -8,17 +8,21 @@ convert image's /opt/llama.cpp, or what `make llama-cpp` builds.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import gguf
+import numpy as np
 import pytest
 
 from ftctl.contract.qtypes import FTYPES, NEED_IMATRIX
 from ftctl.contract.spec import PathsConfig
-from ftctl_trainer.export.gguf import read_back_merged, write_merged
+from ftctl.errors import RunFailedError, VerificationError
+from ftctl_trainer.export.gguf import export, read_back_merged, write_merged
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated_beside
 from ftctl_trainer.export.plain_path import save_merged
@@ -36,6 +40,7 @@ NAME = "tiny"
 class Exports:
     """Folders of ours and of llama.cpp's files: one a model, named by type in it."""
 
+    inputs: dict[str, Inputs]
     ours: Path
     theirs: Path
 
@@ -57,7 +62,7 @@ def exports(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Exports:
     for name in SETTINGS:
         base = make_model(name, root / name / "base")
         inputs[name] = Inputs(base, make_lora(base, root / name / "adapter"), NAME)
-    found = Exports(root / "ours", root / "theirs")
+    found = Exports(inputs, root / "ours", root / "theirs")
     _export_theirs(inputs, tools, found.theirs)
     packages = {"gguf": tools.sources / "gguf-py"}
     isolated_beside(packages, threading.Event(), _export_ours, inputs, tools, found.ours)
@@ -108,6 +113,50 @@ def test_quantized_files_are_the_quantizers(name: str, exports: Exports, tools: 
             different.append(qtype)
 
     assert different == []
+
+
+def test_a_negated_block_of_an_expert_is_caught(
+    exports: Exports, tools: Tools, tmp_path: Path
+) -> None:
+    """Experts are read back one by one: in the third one here, 8 blocks of 32 values a row."""
+    file = tmp_path / "q8_0.gguf"
+    shutil.copyfile(exports.ours / "mixtral" / file.name, file)
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(file, "r+").tensors}
+    rows = stored["blk.1.ffn_up_exps.weight"].data
+    rows[2, 5, 2:34] = (-rows[2, 5, 2:34].view(np.int8)).view(np.uint8)
+    del stored, rows
+    packages = {"gguf": tools.sources / "gguf-py"}
+
+    with pytest.raises(
+        VerificationError, match=rf"blk.1.ffn_up_exps.*block {(2 * 512 + 5) * 8} is off"
+    ):
+        isolated_beside(
+            packages, threading.Event(), read_back_merged,
+            exports.inputs["mixtral"], {"q8_0": file}, tools, tmp_path,
+        )  # fmt: skip
+
+
+def test_an_architecture_that_the_converter_does_not_know_is_refused_at_once(
+    exports: Exports, tools: Tools, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(exports.inputs["llama"].base, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "architectures": ["NewForCausalLM"]}))
+    (tmp_path / "scratch").mkdir()
+
+    with pytest.raises(
+        RunFailedError, match=r"NewForCausalLM: llama\.cpp's converter does not know"
+    ):
+        export(
+            replace(exports.inputs["llama"], base=base),
+            {"f16": tmp_path / "a.gguf"},
+            tools=tools,
+            scratch=tmp_path / "scratch",
+            threads=2,
+            stop=threading.Event(),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "scratch"]
 
 
 def _quantized(name: str) -> tuple[str, ...]:

@@ -1,0 +1,63 @@
+"""Tensors in blocks: whole ones, rows of large ones, stacks part by part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ftctl_trainer.export import blocks as module
+from ftctl_trainer.export.blocks import blocks
+from ftctl_trainer.export.tensors import Array, Tensor
+
+VALUES = np.arange(24, dtype=np.float32).reshape(6, 4)
+
+
+def _never() -> Array:
+    raise AssertionError("read as a whole")
+
+
+def test_a_tensor_without_rows_is_one_block_and_knows_its_base() -> None:
+    tensor = Tensor("a", (6, 4), lambda: VALUES, lambda: VALUES - 1)
+
+    (block,) = blocks(tensor, with_base=True)
+    (plain,) = blocks(tensor, with_base=False)
+
+    assert block.base is not None
+    np.testing.assert_array_equal(block.values - block.base, np.ones_like(VALUES))
+    assert plain.base is None
+
+
+def test_a_tensor_with_rows_is_never_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 17)
+    tensor = Tensor("a", (6, 4), _never, rows=lambda begin, end: VALUES[begin:end])
+
+    found = list(blocks(tensor, with_base=True))
+
+    assert [(block.first_row, len(block.values)) for block in found] == [(0, 4), (4, 2)]
+    np.testing.assert_array_equal(np.concatenate([block.values for block in found]), VALUES)
+
+
+def test_a_changed_tensor_is_read_as_a_whole_where_its_base_is_wanted() -> None:
+    tensor = Tensor("a", (6, 4), lambda: VALUES, lambda: VALUES, lambda begin, end: VALUES[:1])
+
+    assert [len(block.values) for block in blocks(tensor, with_base=True)] == [6]
+
+
+def test_a_stack_is_read_part_by_part() -> None:
+    part = Tensor("a", (6, 4), lambda: VALUES)
+    changed = replace(part, load=lambda: VALUES + 1, base=lambda: VALUES)
+    stack = Tensor("b", (2, 6, 4), _never, _never, parts=(part, changed))
+
+    first, second = blocks(stack, with_base=True)
+
+    assert (first.first_row, second.first_row) == (0, 6)
+    assert first.base is None
+    np.testing.assert_array_equal(second.base, VALUES)
+
+
+def test_a_vector_is_one_row() -> None:
+    (block,) = blocks(Tensor("a", (4,), lambda: VALUES[0]), with_base=False)
+
+    assert block.values.shape == (1, 4)
