@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ftctl_trainer.export import blocks as module
+from ftctl_trainer.export import tensors
 from ftctl_trainer.export.blocks import blocks
 from ftctl_trainer.export.tensors import Array, Tensor
 
@@ -30,16 +31,25 @@ def test_a_tensor_without_rows_is_one_block_and_knows_its_base() -> None:
 
 
 def test_a_tensor_with_rows_is_never_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_VALUES", 17)
-    tensor = Tensor("a", (6, 4), _never, rows=lambda begin, end: VALUES[begin:end])
+    monkeypatch.setattr(tensors, "BLOCK_VALUES", 8)
+    monkeypatch.setattr(module, "_BLOCKS_AT_ONCE", 2)
+    tensor = Tensor(
+        "a",
+        (6, 4),
+        _never,
+        _never,
+        rows=lambda begin, end: VALUES[begin:end] + 1,
+        base_rows=lambda begin, end: VALUES[begin:end],
+    )
 
     found = list(blocks(tensor, with_base=True))
 
     assert [(block.first_row, len(block.values)) for block in found] == [(0, 4), (4, 2)]
-    np.testing.assert_array_equal(np.concatenate([block.values for block in found]), VALUES)
+    np.testing.assert_array_equal(np.concatenate([block.values for block in found]), VALUES + 1)
+    np.testing.assert_array_equal(np.concatenate([block.base for block in found]), VALUES)
 
 
-def test_a_changed_tensor_is_read_as_a_whole_where_its_base_is_wanted() -> None:
+def test_a_tensor_whose_base_cannot_be_cut_is_read_as_a_whole_where_it_is_wanted() -> None:
     tensor = Tensor("a", (6, 4), lambda: VALUES, lambda: VALUES, lambda begin, end: VALUES[:1])
 
     assert [len(block.values) for block in blocks(tensor, with_base=True)] == [6]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
+from ftctl_trainer.export.tensors import Array, Tensor, row_blocks
 
-from ftctl_trainer.export.tensors import Array, Tensor
-
-# 256 MB of float32.
-_BLOCK_VALUES = 2**26
+# Of those that a tensor is merged in: 64 MB of float32, enough to keep all threads busy.
+_BLOCKS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -25,29 +23,27 @@ class Block:
 
 def blocks(tensor: Tensor, *, with_base: bool) -> Iterator[Block]:
     """
-    Read a tensor: its parts if it is a stack, else its rows if it is large, else the whole.
+    Read a tensor: its parts if it is a stack, rows where it can be cut, else the whole.
 
     Writing and reading back take the same blocks, since rounding.py looks at each by itself.
     """
     first = 0
     for part in tensor.parts or (tensor,):
-        changed = with_base and part.base is not None
-        if part.rows is not None and not changed:
-            for values in _in_rows(part):
-                yield Block(first, values, None)
-                first += len(values)
-            continue
-        values = _flat(part.load())
-        yield Block(first, values, _flat(part.base()) if changed and part.base else None)
-        first += len(values)
+        for values, base in _pieces(part, with_base=with_base):
+            yield Block(first, values, base)
+            first += len(values)
 
 
-def _in_rows(tensor: Tensor) -> Iterator[Array]:
-    assert tensor.rows is not None
-    size = int(np.prod(tensor.shape[1:], dtype=np.int64))
-    step = max(1, _BLOCK_VALUES // max(1, size))
-    for begin in range(0, tensor.shape[0], step):
-        yield _flat(tensor.rows(begin, min(begin + step, tensor.shape[0])))
+def _pieces(tensor: Tensor, *, with_base: bool) -> Iterator[tuple[Array, Array | None]]:
+    changed = with_base and tensor.base is not None
+    if tensor.rows is None or len(tensor.shape) < 2 or (changed and tensor.base_rows is None):
+        yield _flat(tensor.load()), _flat(tensor.base()) if changed and tensor.base else None
+        return
+    cuts = list(row_blocks(tensor.shape))
+    for number in range(0, len(cuts), _BLOCKS_AT_ONCE):
+        begin, end = cuts[number].start, cuts[number : number + _BLOCKS_AT_ONCE][-1].stop
+        base = tensor.base_rows(begin, end) if changed and tensor.base_rows else None
+        yield _flat(tensor.rows(begin, end)), None if base is None else _flat(base)
 
 
 def _flat(values: Array) -> Array:

@@ -53,7 +53,7 @@ class GgufFile:
         for tensor in tensors:
             size = stored_bytes(tensor, kinds[tensor.name])
             self._starts[tensor.name] = end
-            self._row_bytes[tensor.name] = size * tensor.shape[-1] // _values(tensor)
+            self._row_bytes[tensor.name] = size * tensor.shape[-1] // tensor.size
             end += writer.ggml_pad(size, writer.data_alignment)
         self.kinds = kinds
         self._stream = path.open("r+b")
@@ -83,8 +83,4 @@ class GgufFile:
 def stored_bytes(tensor: Tensor, kind: Kind) -> int:
     """Bytes of a tensor's data in a type."""
     block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-    return int(_values(tensor) // block * block_bytes)
-
-
-def _values(tensor: Tensor) -> int:
-    return int(np.prod(tensor.shape, dtype=np.int64))
+    return int(tensor.size // block * block_bytes)

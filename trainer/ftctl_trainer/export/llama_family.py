@@ -124,7 +124,7 @@ def _interleaved(tensor: Tensor, heads: int) -> Tensor:
         return interleaved
 
     base = tensor.base and rows_of(tensor.base)
-    return replace(tensor, load=rows_of(tensor.load), base=base, rows=None)
+    return replace(tensor, load=rows_of(tensor.load), base=base, rows=None, base_rows=None)
 
 
 def _rope_frequencies(hyper: Hyperparameters) -> Tensor:
