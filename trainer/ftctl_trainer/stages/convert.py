@@ -85,7 +85,6 @@ def run_convert(ctx: StageContext) -> None:
     _check_inputs(ctx, full, copies=len(bases))
 
     found = better([_candidate(ctx, base, full, references[base], tools) for base in bases])
-    check_base(full)
     ctx.lease.check()
     ctx.store.write(ctx.layout.verification, found.proof.model_dump_json(indent=2).encode())
     if not found.proof.passed:
@@ -125,6 +124,7 @@ def _candidate(
     if reference.nf4:
         folder = rounded_base(full, reference.nf4, ctx.workdir / "nf4")
     files = _export(ctx, base, folder, tools)
+    check_base(folder)
     return Candidate(base, folder, files, _verify(ctx, files, reference))
 
 
