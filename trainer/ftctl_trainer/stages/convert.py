@@ -259,17 +259,16 @@ def _publish(
 def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[FileRecord]:
     """Leave the merged model as safetensors where that is asked for: here, and in the store."""
     config, adapter = ctx.run.config, ctx.workdir / "adapter"
-    tokenizer = Inputs(base, adapter, "").tokenizer
+    inputs = Inputs(base, adapter, "")
     if config.paths.merged_model_path:
         ctx.reporter.phase("saving the merged model")
         target = Path(config.paths.merged_model_path).expanduser()
-        isolated(ctx.stop, save_merged, base, adapter, tokenizer, target)
+        isolated(ctx.stop, save_merged, base, adapter, inputs.tokenizer, target)
     if not config.quantize.save_merged:
         return []
     ctx.reporter.phase("publishing the merged model")
-    scratch = ctx.workdir / "merged"
     prefix = ctx.layout.merged
-    files = upload_merged(ctx.store, prefix, base, adapter, tokenizer, scratch, ctx.stop)
+    files = upload_merged(ctx.store, prefix, inputs, ctx.workdir / "merged", ctx.stop)
     publisher.complete(prefix, files)
     return files
 
