@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from ftctl.storage.files import os_errors
 from ftctl_trainer.export.companions import write_companions
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.tools import Tools, run_tool
@@ -26,6 +27,8 @@ def save_merged(base: Path, adapter: Path, tokenizer: Path, folder: Path) -> Non
         RunFailedError: adapter and base do not fit, or a value exceeds float16.
         StorageError: the folder cannot be written.
     """
+    with os_errors(str(folder)):  # first of all: it is somebody's path
+        folder.mkdir(parents=True, exist_ok=True)
     tensors = merged_tensors(base, adapter)
     small = sum(tensor.size for tensor in tensors) <= _FLOAT32_PARAMETERS
     tensors = [replace(tensor, dtype="F32" if small else "F16") for tensor in tensors]
