@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ftctl_trainer.export.tensors import Array, Tensor, row_blocks
+
+T = TypeVar("T")
 
 # Of those that a tensor is merged in: 64 MB of float32, enough to keep all threads busy.
 _BLOCKS_AT_ONCE = 16
@@ -32,6 +36,15 @@ def blocks(tensor: Tensor, *, with_base: bool) -> Iterator[Block]:
         for values, base in _pieces(part, with_base=with_base):
             yield Block(first, values, base)
             first += len(values)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def _pieces(tensor: Tensor, *, with_base: bool) -> Iterator[tuple[Array, Array | None]]:

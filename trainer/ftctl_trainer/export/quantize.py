@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,16 +12,16 @@ from gguf import GGMLQuantizationType as Kind
 from numpy.typing import NDArray
 
 from ftctl_trainer.export import llama_cpp
-from ftctl_trainer.export.blocks import Block, blocks
+from ftctl_trainer.export.blocks import Block, ahead, blocks
 from ftctl_trainer.export.gguf_file import GgufFile
 from ftctl_trainer.export.gguf_model import GgufModel
 from ftctl_trainer.export.rounding import has_grid, keep_update
-from ftctl_trainer.export.tensors import Array
+from ftctl_trainer.export.tensors import Array, Tensor
 
 
 def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> None:
     """
-    Write one file a type. Each tensor is loaded once, and only one is held at a time.
+    Write one file a type. Each tensor is loaded once, in blocks, the next while one is encoded.
 
     Args:
         outputs: quantization type to file.
@@ -32,13 +33,12 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
             )
             for qtype, path in outputs.items()
         ]
-        for tensor in model.tensors:
-            kinds = {file.kinds[tensor.name] for file in files}
-            for block in blocks(tensor, with_base=any(has_grid(kind) for kind in kinds)):
-                # Several outputs often agree on a type.
-                encoded = {kind: _encode_block(block, kind, threads) for kind in kinds}
-                for file in files:
-                    file.write(tensor.name, block.first_row, encoded[file.kinds[tensor.name]])
+        for name, block in ahead(_blocks(model.tensors, files)):
+            # Several outputs often agree on a type.
+            kinds = {file.kinds[name] for file in files}
+            encoded = {kind: _encode_block(block, kind, threads) for kind in kinds}
+            for file in files:
+                file.write(name, block.first_row, encoded[file.kinds[name]])
 
 
 def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
@@ -50,6 +50,13 @@ def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
     if kind == Kind.BF16:
         return np.asarray(gguf.quantize(values, kind))
     return llama_cpp.quantize(values, int(kind), threads)
+
+
+def _blocks(tensors: list[Tensor], files: list[GgufFile]) -> Iterator[tuple[str, Block]]:
+    for tensor in tensors:
+        with_base = any(has_grid(file.kinds[tensor.name]) for file in files)
+        for block in blocks(tensor, with_base=with_base):
+            yield tensor.name, block
 
 
 def _encode_block(block: Block, kind: Kind, threads: int) -> NDArray[np.generic]:
