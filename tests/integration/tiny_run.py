@@ -16,7 +16,7 @@ import yaml
 
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.modelfiles import folder_revision
-from ftctl.contract.runfile import ModelSource, RunFile
+from ftctl.contract.runfile import AdapterSource, ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset
 from ftctl.data.digest import push_dataset
@@ -46,6 +46,8 @@ class TinyRun:
     train: list[dict[str, Any]] = field(default_factory=lambda: list(action_rows(24)))
     held_out: list[dict[str, Any]] = field(default_factory=lambda: list(action_rows(4, first=24)))
     run_id: str = "tiny-0123456789ab"
+    reward_files: dict[str, str] = field(default_factory=dict)
+    init_adapter: AdapterSource | None = None
 
     def __post_init__(self) -> None:
         self.store = FolderStore(self.root / "store")
@@ -70,8 +72,10 @@ class TinyRun:
                 path=str(self.model),
                 revision=folder_revision(self.model) if self.model.is_dir() else "0" * 64,
             ),
+            init_adapter=self.init_adapter,
             data=record,
             template=TEMPLATE,
+            reward_files=self.reward_files,
             config=Config.model_validate(self._config()),
         )
         self.file.write_text(yaml.safe_dump(run.model_dump(mode="json")), encoding="utf-8")
@@ -138,6 +142,19 @@ class TinyRun:
             time.sleep(0.005)
         process.send_signal(how)
         return self.finish(process)
+
+    def expire_lease(self) -> None:
+        """What 90 seconds do: a killed process cannot give its lease back."""
+        lease = json.loads(self.store.read(self.layout.lease))
+        self.store.write(self.layout.lease, json.dumps({**lease, "expires": 0.0}).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl without what depends on the clock and the machine."""
+        timed = ("time", "real_tokens_per_s", "step_s", "peak_memory_gib")
+        return [
+            {name: value for name, value in line.items() if name not in timed}
+            for line in self.lines("metrics.jsonl")
+        ]
 
     def read(self, name: str) -> bytes:
         """A file of the run."""

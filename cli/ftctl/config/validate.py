@@ -51,10 +51,8 @@ def refuse_unavailable(config: Config) -> None:
     """
     training, quantize = config.training, config.quantize
     wanted = {
-        f"training.method={training.method}": training.method != "sft",
-        "training.packing=true": training.packing,
+        "model.use_dora=true": config.model.use_dora,
         "training.compute=fp8": training.compute == "fp8",
-        "training.load_best=true": training.load_best,
         "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ftctl.contract.spec import Config
@@ -14,11 +15,17 @@ PIPELINE = 2
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.
 _OUTSIDE: dict[str, tuple[str, ...]] = {
-    "model": ("model_name", "revision", "dataset_name", "new_model"),
+    "model": ("model_name", "revision", "dataset_name", "new_model", "init_adapter"),
     "training": ("logging_steps", "save_total_limit", "gradient_checkpointing"),
     "grpo": ("train_data", "val_data"),
     "dataset": ("train", "eval", "format", "eval_fraction", "max_bad", "limit"),
     "testing": ("test_dataset", "output_test_file", "batch_size"),
+}
+# Keys that came after the first runs: at their defaults they are left out, so that those runs
+# keep their names.
+_LATER: dict[str, tuple[str, ...]] = {
+    "model": ("use_rslora", "use_dora"),
+    "training": ("early_stopping", "loraplus_ratio"),
 }
 
 
@@ -29,6 +36,8 @@ def deciding(
     revision: str,
     data_digest: str,
     template: str,
+    reward_files: Mapping[str, str] | None = None,
+    init_adapter: str | None = None,
     nonce: str | None = None,
 ) -> dict[str, Any]:
     """
@@ -39,12 +48,18 @@ def deciding(
         revision: hub commit, or sha256 of a local model's files.
         data_digest: digest of the data set.
         template: text of the prompt layout.
+        reward_files: texts of the files that grpo.rewards names, by these names.
+        init_adapter: sha256 of the adapter that the run goes on from.
         nonce: makes a second run of the same inputs (`--new`).
     """
     sections = config.model_dump(mode="json", exclude=set(_OPERATIONAL))
     for section, keys in _OUTSIDE.items():
         for key in keys:
             sections[section].pop(key)
+    for section, keys in _LATER.items():
+        for key in keys:
+            if sections[section][key] in (None, False):
+                sections[section].pop(key)
     # Limits of types that are not exported decide nothing.
     limits = sections["quantize"]["verify"]["thresholds"]
     sections["quantize"]["verify"]["thresholds"] = {
@@ -53,6 +68,12 @@ def deciding(
     method = config.training.method
     for other in {"dpo", "grpo"} - {method}:
         sections.pop(other)
+    if reward_files:
+        sections["grpo"]["files"] = {
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in reward_files.items()
+        }
+    if init_adapter:
+        sections["model"]["init_adapter"] = init_adapter
     return {
         "pipeline": PIPELINE,
         "model_name": model,

@@ -14,9 +14,11 @@ from pydantic import Field, field_validator, model_validator
 from ftctl.contract import qtypes
 from ftctl.contract.filename import FileName
 from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
+from ftctl.contract.rewards import parse_reward
 from ftctl.contract.section import Positive, Section
 
 Dtype = Literal["float16", "bfloat16", "float32"]
+Method = Literal["sft", "dpo", "grpo"]
 
 
 class ModelConfig(Section):
@@ -33,10 +35,21 @@ class ModelConfig(Section):
     lora_r: int = Field(16, ge=1, le=1024, description="LoRA rank")
     lora_alpha: float = Field(32, gt=0, description="LoRA scale; the update is (alpha / r) B A")
     lora_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the adapter's input")
+    use_rslora: bool = Field(
+        False, description="scale the update by alpha / sqrt(r) (rsLoRA, arXiv:2312.03732)"
+    )
+    use_dora: bool = Field(
+        False, description="learn each weight's length apart (DoRA, arXiv:2402.09353); slower"
+    )
     lora_target_modules: list[str] = Field(
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         min_length=1,
         description="names of the linear layers that get an adapter",
+    )
+    init_adapter: str | None = Field(
+        None,
+        description="adapter to go on from: an earlier run of the store by its id, or a folder of "
+        "PEFT; DPO and GRPO take it as their reference",
     )
     modules_to_save: list[str] = Field(
         ["lm_head"], description="layers trained whole, in float32, beside the adapter"
@@ -89,7 +102,7 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the adapter is trained. Names are those of transformers' TrainingArguments."""
 
-    method: Literal["sft", "dpo", "grpo"] = Field("sft", description="training method")
+    method: Method = Field("sft", description="training method")
     per_device_train_batch_size: Positive = Field(1, description="rows a device and forward pass")
     per_device_eval_batch_size: Positive = Field(1, description="the same in evaluation")
     gradient_accumulation_steps: Positive = Field(4, description="forward passes an optimizer step")
@@ -130,11 +143,24 @@ class TrainingConfig(Section):
     load_best: bool = Field(
         False, description="publish the checkpoint with the lowest held-out loss"
     )
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="looks at the held-out rows without a gain after which training ends; "
+        "null: never",
+    )
+    loraplus_ratio: float | None = Field(
+        None,
+        ge=1,
+        description="learning rate of LoRA's B over A's (LoRA+, arXiv:2402.12354); null: alike",
+    )
     group_by_length: bool = Field(
         False, description="batches of rows of like length: less padding, another order of rows"
     )
     packing: bool = Field(
-        False, description="put several rows into one sequence; changes the steps of an epoch"
+        False,
+        description="put several rows into one sequence of max_seq_length tokens, each row unseen "
+        "by the others (sft only); changes the steps of an epoch",
     )
     seed: int = Field(42, ge=0, lt=2**32, description="seed of every random choice")
     deterministic: bool = Field(
@@ -150,6 +176,8 @@ class TrainingConfig(Section):
             raise ValueError("fp16 and bf16 are both true; set one of them, or training.compute")
         if self.max_steps == 0:
             raise ValueError("max_steps is 0, which trains nothing; use -1 for whole epochs")
+        if self.packing and self.method != "sft":
+            raise ValueError(f"packing is for method=sft: {self.method} compares whole answers")
         return self
 
 
@@ -163,12 +191,29 @@ class GrpoConfig(Section):
         None, description="held-out rows of this method, instead of dataset.eval"
     )
     max_completion_length: int | None = Field(
-        None, ge=1, description="tokens a completion may have"
+        None, ge=1, description="tokens a completion may have; null: 256"
     )
     num_generations: int = Field(2, ge=2, description="completions a prompt")
     use_cache: bool = Field(True, description="key-value cache while generating")
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
-    rewards: list[str] = Field(["json_action"], description="reward functions, summed")
+    rewards: list[str] = Field(
+        ["json_action"],
+        min_length=1,
+        description="reward functions, summed: json_action, json_schema:FILE.json, regex:PATTERN, "
+        "length:TOKENS, similarity, FILE.py:FUNCTION; each may have a weight: 0.5*length:40",
+    )
+
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_reward(text)
+        return value
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens a completion may have."""
+        return self.max_completion_length or 256
 
 
 class DpoConfig(Section):
@@ -331,6 +376,28 @@ class Config(Section):
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="an experiment tracker"
     )
+
+    @model_validator(mode="after")
+    def _something_is_looked_at(self) -> Config:
+        held_out = self.dataset.eval or self.dataset.eval_fraction or self.grpo.val_data
+        pushed = str(self.dataset.train or "").startswith("sha256:")  # may have a split of its own
+        if self.training.early_stopping and not (held_out or pushed):
+            raise ValueError(
+                "training.early_stopping needs held-out rows; set dataset.eval or "
+                "dataset.eval_fraction"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Config:
+        t, group = self.training, self.grpo.num_generations
+        answers = t.per_device_train_batch_size * t.gradient_accumulation_steps
+        if t.method == "grpo" and answers % group:
+            raise ValueError(
+                f"grpo.num_generations={group} does not divide the {answers} answers of a step "
+                "(training.per_device_train_batch_size * training.gradient_accumulation_steps)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _precision_agrees(self) -> Config:

@@ -19,7 +19,9 @@ from ftctl.data.digest import dataset_record
 from ftctl.data.objects import ObjectStore
 from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
+from ftctl.runs.adapters import find_adapter
 from ftctl.runs.model import resolve_model
+from ftctl.runs.rewards import reward_files
 from ftctl.storage.open import open_store
 
 
@@ -55,6 +57,8 @@ def prepare(
     model = resolve_model(config.model.model_name, config.model.revision)
     record = dataset_record(dataset)
     template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
+    rewards = reward_files(config, base_dir)
+    adapter = find_adapter(config.model, store, base_dir)
     nonce = secrets.token_hex(8) if new else None
     inputs = deciding(
         config,
@@ -62,6 +66,8 @@ def prepare(
         revision=model.revision,
         data_digest=record.digest,
         template=template,
+        reward_files=rewards,
+        init_adapter=adapter.revision if adapter else None,
         nonce=nonce,
     )
     digest = content_hash(inputs)
@@ -71,8 +77,10 @@ def prepare(
         content_hash=digest,
         nonce=nonce,
         model=model,
+        init_adapter=adapter,
         data=record,
         template=template,
+        reward_files=rewards,
         config=_portable(config, name, store, base_dir),
     )
     return Prepared(run, dataset)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
+import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import TrainerCallback
 
@@ -19,6 +21,12 @@ from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import Reporter
 from ftctl_trainer.model.lora import trainable
 
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# The adapter that TRL copies from the one to train, as the reference of DPO and GRPO.
+REFERENCE = "ref"
 STATE_FILE = "ftctl.json"
 # The trainer writes these beside the state; a resume reads neither, and one holds local paths.
 _LEFT_OUT = ("training_args.bin", "README.md")
@@ -32,8 +40,12 @@ class Counters:
     loss_sum: float = 0.0
     """Of the steps since the last logged line."""
     steps_since_log: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the method's own measures, over the same steps."""
     best_loss: float | None = None
     best_step: int | None = None
+    looks_since_best: int = 0
+    stopped_early: bool = False
 
     @classmethod
     def read(cls, checkpoint: Path) -> Counters:
@@ -45,8 +57,19 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     """Follows one training. Between logged steps no tensor is read on a GPU: a read waits."""
 
     def __init__(
-        self, reporter: Reporter, checkpoints: Checkpoints, stop: Event, counters: Counters
+        self,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        stop: Event,
+        counters: Counters,
+        patience: int | None = None,
     ) -> None:
+        """
+        Args:
+            counters: where an earlier attempt left off.
+            patience: looks at the held-out rows without a gain after which training ends.
+        """
+        self._patience = patience
         self._reporter, self._checkpoints, self._stop = reporter, checkpoints, stop
         self.counters = counters
         self._loss: Any = 0.0
@@ -55,17 +78,34 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._tokens_at_log = counters.real_tokens
         self._steps_timed = 0
 
-    def add(self, loss: Any, real_tokens: Any) -> None:
-        """Count a forward pass: its share of the step's loss, and its tokens without padding."""
+    def add(self, loss: Any, real_tokens: Any, **measures: float) -> None:
+        """
+        Count a forward pass.
+
+        Args:
+            loss: its share of the step's loss.
+            real_tokens: its tokens without padding.
+            measures: its shares of fields of Metrics that the method knows.
+        """
         self._loss = self._loss + loss
         self._tokens = self._tokens + real_tokens
+        for name, value in measures.items():
+            self.counters.sums[name] = self.counters.sums.get(name, 0.0) + value
 
-    def evaluated(self, step: int, epoch: float, loss: float, seconds: float) -> None:
-        """Take in a held-out loss, and leave its time out of the pace."""
+    def evaluated(
+        self, step: int, epoch: float, measures: Mapping[str, float], seconds: float
+    ) -> None:
+        """Take in what was measured on held-out rows, and leave its time out of the pace."""
         self._since += seconds
+        # Of rewards more is better.
+        loss = measures["loss"] if "loss" in measures else -measures["reward"]
         if self.counters.best_loss is None or loss < self.counters.best_loss:
             self.counters.best_loss, self.counters.best_step = loss, step
-        self._reporter.metrics(Metrics(step=step, epoch=epoch, eval_loss=loss))
+            self.counters.looks_since_best = 0
+        else:
+            self.counters.looks_since_best += 1
+        held_out = {f"eval_{name}": value for name, value in measures.items()}
+        self._reporter.metrics(Metrics.model_validate({"step": step, "epoch": epoch, **held_out}))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
@@ -83,26 +123,36 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if args.device.type == "cpu" or control.should_log or control.should_save:
             self._read(state.global_step)
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the training that gains nothing any more, with a checkpoint that says so."""
+        looks = self.counters.looks_since_best
+        if self._patience is None or looks < self._patience:
+            return
+        self.counters.stopped_early = control.should_save = control.should_training_stop = True
+        _log.info("stopping early: the last %d looks at the held-out rows showed no gain", looks)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Write a line of metrics."""
         if not logs or "loss" not in logs:
             return
         counters, elapsed_s = self.counters, max(time.monotonic() - self._since, 1e-9)
+        steps = max(counters.steps_since_log, 1)
         tokens = counters.real_tokens - self._tokens_at_log
         self._reporter.metrics(
             Metrics(
                 step=state.global_step,
                 epoch=round(state.epoch, 4),
-                loss=counters.loss_sum / max(counters.steps_since_log, 1),
+                loss=counters.loss_sum / steps,
                 lr=logs.get("learning_rate"),
                 grad_norm=logs.get("grad_norm"),
                 real_tokens=counters.real_tokens,
                 real_tokens_per_s=tokens / elapsed_s,
                 step_s=elapsed_s / max(self._steps_timed, 1),
                 peak_memory_gib=peak_memory_gib(),
+                **{name: value / steps for name, value in counters.sums.items()},
             )
         )
-        counters.loss_sum, counters.steps_since_log = 0.0, 0
+        counters.loss_sum, counters.steps_since_log, counters.sums = 0.0, 0, {}
         self._tokens_at_log, self._steps_timed = counters.real_tokens, 0
         self._since = time.monotonic()
 
@@ -112,6 +162,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for name in _LEFT_OUT:
             (folder / name).unlink(missing_ok=True)
+        # What training began with: every start makes it again.
+        shutil.rmtree(folder / REFERENCE, ignore_errors=True)
         (folder / STATE_FILE).write_text(json.dumps(asdict(self.counters)))
         self._checkpoints.save(state.global_step, folder, keep=self.counters.best_step)
 
@@ -125,7 +177,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.counters.real_tokens += tokens
 
 
-def timed(work: Callable[[], float]) -> tuple[float, float]:
+def timed(work: Callable[[], T]) -> tuple[T, float]:
     """Return what `work` returns, and the seconds it took."""
     start = time.monotonic()
     value = work()

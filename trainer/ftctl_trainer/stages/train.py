@@ -11,23 +11,25 @@ from typing import Any, Literal
 from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
-from ftctl.errors import ConfigError
+from ftctl.storage.adapters import pull_adapter
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import prompt_messages
-from ftctl_trainer.data.tokens import ensure_pad_token
+from ftctl_trainer.data.tokens import check_vocabulary, ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
+from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.optimizers import check_optimizer
+from ftctl_trainer.model.attention import choose_attention
 from ftctl_trainer.model.dense import dense_copy, make_dense, quantized_layers
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
-from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.lora import add_lora, load_weights, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import SAMPLE_TOKENS, Keep, choose_sequences, write_reference
@@ -59,6 +61,7 @@ def run_train(ctx: StageContext) -> None:
     folder = model_folder(ctx.run.model, ctx.store)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
     ensure_pad_token(tokenizer)
+    check_vocabulary(tokenizer, folder)
     rows = load_rows(ctx.store, ctx.run, tokenizer)
     end_if_stopped(ctx.stop)
 
@@ -73,16 +76,6 @@ def run_train(ctx: StageContext) -> None:
 
 def _refuse_unavailable(config: Config) -> None:
     """A setting that would be ignored is refused: the run would not be what it says."""
-    for key, asked, have in (
-        ("training.method", config.training.method, "sft"),
-        ("training.packing", config.training.packing, False),
-    ):
-        if asked != have:
-            raise ConfigError(
-                f"{asked} is not available in this version",
-                where=key,
-                hint=f"Use {str(have).lower()}.",
-            )
     check_optimizer(config.training.optim)
     check_tracker(config)
 
@@ -95,6 +88,11 @@ def _tune(
     precision: Precision,
     adapter: Path,
 ) -> None:
+    # TRL takes seconds to import: rows and names are checked before.
+    from ftctl_trainer.methods.choice import chosen_method
+    from ftctl_trainer.methods.training import train
+
+    method = chosen_method(ctx.run, rows, tokenizer)
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision)
     end_if_stopped(ctx.stop)
@@ -103,12 +101,13 @@ def _tune(
         rows, ctx.run.config.dataset.always_allowed_actions
     )
     if evaluation.before is None:
-        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows)
-    _train(ctx, tuned, tokenizer, rows, precision)
+        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows, method)
+    ctx.reporter.phase("training")
+    train(ctx, tuned, method, precision)
     if evaluation.after is None:
-        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows)
+        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows, method)
     ctx.reporter.flush()
-    if worse := what_training_did(ctx.store, ctx.layout):
+    if worse := what_training_did(ctx.store, ctx.layout, ctx.run.config.training.method):
         _log.warning("%s. %s", worse, DIVERGED_HINT)
 
     ctx.reporter.phase("saving adapter")
@@ -137,7 +136,11 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         folder,
         dtype=precision.dtype,
         use_8bit=config.use_8bit,
-        attn_implementation=config.attn_implementation,
+        attn_implementation=choose_attention(
+            config.attn_implementation,
+            packing=ctx.run.config.training.packing,
+            dtype=precision.dtype,
+        ),
         trust_remote_code=config.trust_remote_code,
     )
     tuned = add_lora(
@@ -147,8 +150,15 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         dropout=config.lora_dropout,
         target_modules=config.lora_target_modules,
         modules_to_save=config.modules_to_save,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
         seed=ctx.run.config.training.seed,
     )
+    if ctx.run.init_adapter is not None:
+        start = ctx.workdir / "init"
+        pull_adapter(ctx.store, ctx.run.init_adapter, start)
+        load_weights(tuned, start)
+        _log.info("going on from the adapter of %s", ctx.run.init_adapter.name)
     fuse_lora(tuned)
     count = sum(weight.numel() for weight in trainable(tuned).values())
     _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
@@ -163,6 +173,7 @@ def _evaluate(
     folder: Path,
     tokenizer: Any,
     rows: RunRows,
+    method: Method,
 ) -> Evaluation:
     import torch
 
@@ -171,7 +182,7 @@ def _evaluate(
         return evaluation
     ctx.reporter.phase(f"evaluating {when} training")
     model = tuned
-    if not torch.cuda.is_available() and not config.model.use_8bit:
+    if not (torch.cuda.is_available() or config.model.use_8bit or config.model.use_dora):
         model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
     answering = Answering(
         generates=config.testing.test,
@@ -181,6 +192,7 @@ def _evaluate(
     scores, answers = evaluate_model(
         model, tokenizer, rows, answering, on_batch=partial(end_if_stopped, ctx.stop)
     )
+    scores = scores.model_copy(update=method.scores(tuned, trained=when == "after"))
     evaluation = with_answers(evaluation, when, scores, answers)
     ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
     _log.info(
@@ -191,16 +203,6 @@ def _evaluate(
         _percent(scores.valid_json),
     )
     return evaluation
-
-
-def _train(
-    ctx: StageContext, tuned: Any, tokenizer: Any, rows: RunRows, precision: Precision
-) -> None:
-    # TRL takes seconds to import: rows and names are checked before.
-    from ftctl_trainer.methods.training import train_sft
-
-    ctx.reporter.phase("training")
-    train_sft(ctx, tuned, tokenizer, rows, precision)
 
 
 def _publish_reference(
