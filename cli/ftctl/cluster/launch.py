@@ -29,7 +29,7 @@ def launch(place: Place, store: Store, run: RunFile, objects: Sequence[Object]) 
     Raises:
         ClusterError: an object is refused; what was created before it is deleted again.
     """
-    write_placement(store, run.run_id, place.placement)
+    write_placement(store, run.run_id, place.placement())
     _announce(store, run, place)
     mark_run(store, run, "pending")
     remove_superseded(place, objects)

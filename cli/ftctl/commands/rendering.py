@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftctl.contract.runfile import RunFile
     from ftctl.contract.spec import Config
-    from ftctl.data.objects import ObjectStore
     from ftctl.runs.prepare import Prepared
+    from ftctl.runs.stored import InputStore
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Rendering:
 
 
 def render_run(
-    config: Config, *, config_dir: Path | None, new: bool = False, store: ObjectStore | None = None
+    config: Config, *, config_dir: Path | None, new: bool = False, store: InputStore | None = None
 ) -> Rendering:
     """
     Resolve and render a run. Nothing is written, and no cluster is asked.
 
     Args:
-        store: where the run will live; without it, it is opened only if the data set is in it.
+        store: where the run will live; without it, it is opened only if an input is in it.
     Raises:
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
         ManifestError: an object cannot be made.
@@ -44,14 +44,15 @@ def render_run(
     refuse_unavailable(config)
     refuse_unfit(config)
     use_hub_token(config.other.hf_token)
+    store = store or LaterStore(config.storage)
     prepared = prepare(
         config,
-        store=store or LaterStore(config.storage),
+        store=store,
         base_dir=Path.cwd(),
         template_dirs=template_dirs(config_dir),
         new=new,
     )
-    prepared = replace(prepared, run=with_disk(prepared.run))
+    prepared = replace(prepared, run=with_disk(prepared.run, store))
     return Rendering(prepared, objects_of(prepared.run))
 
 

@@ -58,8 +58,7 @@ def _refuse_elsewhere(store: Store, place: Place) -> None:
     from ftctl.storage.placement import read_placement
 
     known = read_placement(store, place.run_id)
-    here = place.placement
-    if known is None or (known.server, known.namespace) == (here.server, here.namespace):
+    if known is None or known.is_same(place.placement()):
         return
     there = open_place(known, place.run_id)
     if _look(there).is_alive:

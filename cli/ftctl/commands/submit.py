@@ -39,6 +39,15 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
         bool,
         typer.Option("--unchecked", help="Create it though the cluster would not start it now."),
     ] = False,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            "--owner",
+            metavar="NAME",
+            help="ConfigMap of the namespace; when it is deleted, so is what is created here.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -53,6 +62,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     Example: ftctl submit experiment=quickstart storage=s3 cluster.namespace=ml
     """
     from ftctl.cluster.launch import launch
+    from ftctl.cluster.owner import owned_by
     from ftctl.commands.estimate import estimated
     from ftctl.commands.plan import needs_of
     from ftctl.commands.rendering import render_run
@@ -69,6 +79,9 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
+    if owner:
+        owned = owned_by(place.cluster, place.namespace, owner, objects)
+        rendering = replace(rendering, objects=owned)
     estimate = estimated(config, config_dir=config_dir, dataset=rendering.prepared.dataset)
     plan = _plan(rendering, place, estimate, unchecked=unchecked)
     if not (as_json or quiet):
@@ -79,7 +92,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     confirm(f"Submit {run.run_id}?", yes=yes)
     _push(store, rendering.prepared, quiet=quiet)
     place = replace(place, needs=needs_of(estimate))
-    launch(place, store, register(store, run), objects)
+    launch(place, store, register(store, run), rendering.objects)
     if not wait:
         answer(plan, "submitted", as_json=as_json)
         return

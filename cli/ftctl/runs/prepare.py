@@ -20,6 +20,7 @@ from ftctl.data.objects import ObjectStore
 from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
+from ftctl.runs.stored import InputStore
 from ftctl.storage.open import open_store
 
 
@@ -34,7 +35,7 @@ class Prepared:
 def prepare(
     config: Config,
     *,
-    store: ObjectStore,
+    store: InputStore,
     base_dir: Path,
     template_dirs: Sequence[Path],
     new: bool = False,
@@ -44,7 +45,7 @@ def prepare(
 
     Args:
         config: composed and checked.
-        store: where the run will live; a data set given by digest is read from it.
+        store: where the run will live; data and models given by digest are read from it.
         base_dir: folder that relative data files are looked for in.
         template_dirs: folders of the named prompt layouts.
         new: add a nonce, so that the same inputs make another run.
@@ -52,7 +53,7 @@ def prepare(
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
     """
     dataset = load_dataset(config, base_dir=base_dir, store=store, open_store=open_store)
-    model = resolve_model(config.model.model_name, config.model.revision)
+    model = resolve_model(config.model.model_name, config.model.revision, store)
     record = dataset_record(dataset)
     template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
     nonce = secrets.token_hex(8) if new else None

@@ -52,6 +52,18 @@ class Unfinished:
     started: datetime
 
 
+class Readable(Protocol):
+    """The part of a store that those need who only read from it."""
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        """Return an object. Raises NotFoundError."""
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`, fewer at the end. Raises NotFoundError."""
+
+
 class Store(Protocol):
     """
     Objects by key, written whole or not at all.
