@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import ForbiddenError, UnreachableError
 from ftctl.cluster.judge import judge
-from ftctl.cluster.kinds import CONFIG_MAP, JOB, Object
+from ftctl.cluster.kinds import CONFIG_MAP, Object
 from ftctl.cluster.observe import observe
 from ftctl.cluster.open import open_cluster
 from ftctl.cluster.records import keep_failures
+from ftctl.cluster.workloads import workloads
 from ftctl.contract.clusterview import ClusterView
 from ftctl.contract.labels import run_selector
 from ftctl.contract.placement import Placement
@@ -43,9 +44,9 @@ class Place:
             needs=dict(self.needs),
         )
 
-    def jobs(self) -> list[Object]:
-        """The run's Jobs."""
-        return list(self.cluster.list(JOB, self.namespace, labels=run_selector(self.run_id)))
+    def workloads(self) -> list[Object]:
+        """The run's Jobs, or its JobSets."""
+        return workloads(self.cluster, self.namespace, run_selector(self.run_id))
 
     def __str__(self) -> str:
         return f"{self.cluster.context or self.cluster.server}/{self.namespace}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftctl.cluster.client import Cluster
     from ftctl.contract.runfile import RunFile
     from ftctl.contract.spec import Config
     from ftctl.runs.prepare import Prepared
@@ -54,6 +55,18 @@ def render_run(
     )
     prepared = replace(prepared, run=with_disk(prepared.run, store))
     return Rendering(prepared, objects_of(prepared.run))
+
+
+def for_cluster(rendering: Rendering, cluster: Cluster) -> Rendering:
+    """The rendering for the engine that a cluster has, where the profile leaves it open."""
+    from ftctl.cluster.engine import with_engine
+
+    run = rendering.prepared.run
+    profile = with_engine(run.config.cluster, cluster)
+    if profile == run.config.cluster:
+        return rendering
+    run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
+    return Rendering(replace(rendering.prepared, run=run), objects_of(run))
 
 
 def objects_of(run: RunFile) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ def resubmit(
         UsageError: nobody can answer the question.
     """
     from ftctl.cluster.apply import preflight
+    from ftctl.cluster.engine import with_engine
     from ftctl.cluster.launch import launch
     from ftctl.cluster.place import look_and_keep, open_place
     from ftctl.commands.asking import confirm
@@ -55,6 +56,7 @@ def resubmit(
         typer.echo(f"{run.run_id} is published already", err=True)
         end(store, place, wait=False, as_json=as_json, quiet=quiet)
         return
+    profile = with_engine(profile, place.cluster)
     run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
     objects = objects_of(run)
     view = look_and_keep(place, store, redact)

@@ -65,7 +65,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     from ftctl.cluster.owner import owned_by
     from ftctl.commands.estimate import estimated
     from ftctl.commands.plan import needs_of
-    from ftctl.commands.rendering import render_run
+    from ftctl.commands.rendering import for_cluster, render_run
     from ftctl.commands.standing import is_under_way
     from ftctl.config.compose import compose
     from ftctl.storage.open import open_store
@@ -74,8 +74,9 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     store = open_store(config.storage, default=config.paths.output_dir)
     rendering = render_run(config, config_dir=config_dir, new=new, store=store)
+    place = _place(config, store, rendering.prepared.run.run_id)
+    rendering = for_cluster(rendering, place.cluster)
     run, objects = rendering.prepared.run, rendering.objects
-    place = _place(config, store, run.run_id)
     if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
