@@ -95,6 +95,7 @@ def values_of(laptop: Laptop, pins: list[str]) -> dict[str, Any]:
                 "secret": SECRET,
             },
             "cluster": {
+                "engine": laptop.engine,
                 **{f"image_{stage}": image for stage, image in laptop.images.items()},
                 "resources": {
                     stage: {"cpu": cpu, "memory": memory} for stage, (cpu, memory) in stages
