@@ -125,6 +125,49 @@ def test_the_launcher_composes_what_the_values_say(
     assert found == compose(by_hand)
 
 
+@pytest.mark.parametrize(
+    ("experiment", "cluster", "storage", "engine"),
+    [
+        # Every pair of two choices.
+        ("smoke", "cpu", "s3", "job"),
+        ("smoke", "h100", "s3-compatible", "jobset"),
+        ("quickstart", "cpu", "s3-compatible", "job"),
+        ("quickstart", "h100", "s3", "jobset"),
+        (None, "cpu", "s3-compatible", "jobset"),
+        (None, "h100", "s3", "job"),
+    ],
+)
+def test_choices_in_values_are_those_of_a_command(
+    experiment: str | None,
+    cluster: str,
+    storage: str,
+    engine: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example")
+    monkeypatch.setenv("FTCTL_STORE_URL", "s3://unused")
+    folder, arguments = launched(
+        rendered(
+            {
+                "experiment": experiment,
+                "config": {
+                    "defaults": [{"cluster": cluster}, {"storage": storage}],
+                    "storage": {"url": "s3://bucket/x"},
+                    "cluster": {"engine": engine},
+                },
+            }
+        ),
+        tmp_path,
+    )
+
+    found = compose([one for one in arguments if "=" in one and one[0] != "-"], config_dir=folder)
+
+    chosen = [f"experiment={experiment}"] if experiment else []
+    chosen += [f"cluster={cluster}", f"storage={storage}", f"cluster.engine={engine}"]
+    assert found == compose([*chosen, "storage.url=s3://bucket/x", "cluster.namespace=ml"])
+
+
 def test_an_older_whole_configuration_is_taken_as_a_file(tmp_path: Path) -> None:
     older = "training: {use_sft: true, max_steps: 7}\n"
     folder, arguments = launched(

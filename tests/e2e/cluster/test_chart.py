@@ -14,6 +14,7 @@ from ftctl.cluster.observed import condition
 from ftctl.cluster.present import present_objects
 from ftctl.contract.labels import RUN, all_selector
 from ftctl.contract.layout import RunLayout
+from ftctl.contract.names import is_run_id
 from ftctl.manifests.difference import differences
 from tests.e2e.cluster.laptop import Laptop, until
 from tests.e2e.cluster.releases import NAME, Release, pushed, rendered, values_of
@@ -40,7 +41,7 @@ def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
 
     done = release.helm("install")
     assert done.code == 0, done.stderr
-    run_id = release.launched()[0]
+    run_id = _run_in(release.launched())
     _is_what_render_prints(release, run_id, rendered(laptop, *pins))
     until(lambda: laptop.status(run_id)["state"], lambda state: state == "succeeded", _RUN_S)
     assert "is published already" in laptop.ftctl("submit", "--yes", *laptop.settings).stderr
@@ -51,7 +52,7 @@ def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
     assert release.job()["metadata"]["uid"] == first
 
     assert release.helm("upgrade", "--set", FASTER).code == 0
-    second = release.launched()[0]
+    second = _run_in(release.launched())
     assert second != run_id
     assert _runs(release) == {run_id, second}
     _is_what_render_prints(release, second, rendered(laptop, *pins, FASTER.removeprefix("config.")))
@@ -117,6 +118,11 @@ def test_a_launcher_that_fails_says_why(
     assert release.exit_code(job) == code
     assert said.format(release.laptop.namespace) in "\n".join(release.log(job))
     assert _runs(release) == set()
+
+
+def _run_in(lines: list[str]) -> str:
+    """The run's id, which stands on a line of its own."""
+    return next(line for line in lines if is_run_id(line))
 
 
 def _runs(release: Release) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -43,13 +44,10 @@ def test_runs_go_one_after_the_other_and_know_their_place(laptop: Laptop, queue:
     third = laptop.submit(*QUEUED, NOWHERE, "training.learning_rate=2e-3")
 
     for run_id, place in ((second, 1), (third, 2)):
-        state, why = until(
-            lambda run_id=run_id: train_of(laptop, run_id), lambda found: "place" in found[1], 60
-        )
-        assert (state, why.partition(":")[0]) == (
-            "queued",
-            f"it waits in the queue {NAME}, place {place}",
-        )
+        look = partial(train_of, laptop, run_id)
+        state, why = until(look, lambda found: "place" in found[1], 60)
+        said = f"it waits in the queue {NAME}, place {place}"
+        assert (state, why.partition(":")[0]) == ("queued", said)
 
     assert laptop.ftctl("cancel", first, *laptop.storage).code == 0
     until(lambda: train_of(laptop, second)[0], lambda state: state == "pending", 60)
