@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import CONFIG_MAP, Object
+from ftctl.cluster.present import present_objects
 
 
 def owned_by(
@@ -24,7 +25,21 @@ def owned_by(
         "name": config_map,
         "uid": meta["uid"],
     }
+    return _with_owners(objects, [reference])
+
+
+def owned_as_before(
+    cluster: Cluster, namespace: str, run_id: str, objects: Sequence[Object]
+) -> list[Object]:
+    """The same objects, owned by what owns those that the run has there. Raises ClusterError."""
+    for body in present_objects(cluster, namespace, run_id):
+        if owners := body["metadata"].get("ownerReferences"):
+            return _with_owners(objects, owners)
+    return list(objects)
+
+
+def _with_owners(objects: Sequence[Object], owners: Sequence[Object]) -> list[Object]:
     return [
-        {**body, "metadata": {**body["metadata"], "ownerReferences": [reference]}}
+        {**body, "metadata": {**body["metadata"], "ownerReferences": list(owners)}}
         for body in objects
     ]

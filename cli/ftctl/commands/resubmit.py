@@ -39,6 +39,7 @@ def resubmit(
     from ftctl.cluster.apply import preflight
     from ftctl.cluster.engine import with_engine
     from ftctl.cluster.launch import launch
+    from ftctl.cluster.owner import owned_as_before
     from ftctl.cluster.place import look_and_keep, open_place
     from ftctl.commands.asking import confirm
     from ftctl.commands.plan import make_plan
@@ -65,6 +66,7 @@ def resubmit(
         typer.echo(f"{run.run_id} is running already{other_settings(view, objects)}", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)
         return
+    objects = owned_as_before(place.cluster, place.namespace, run.run_id, objects)
     plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
     if not (as_json or quiet):
         typer.echo(plan.text(), err=True)
