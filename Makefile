@@ -8,7 +8,7 @@ PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
 .PHONY: demo test test-unit test-integration test-llama-cpp check fix samples reference e2e e2e-long bench \
-        images lock clean
+        images lock chart clean
 
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
@@ -57,9 +57,19 @@ fix: $(VENV)/.dev
 samples: $(VENV)/.local
 	$(BIN)/python k8s/samples.py
 
-# docs/reference, from the models and the commands' help; a test compares it.
+# docs/reference and the chart's schema, from the models and the commands' help; tests compare them.
 reference: $(VENV)/.local
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/chart_schema.py
+
+# The chart as a file of DIST; with REGISTRY=oci://HOST/PATH it is pushed there.
+DIST      ?= dist
+REGISTRY  ?=
+HELM_PUSH ?=
+chart:
+	helm lint --strict charts/ftctl
+	helm package charts/ftctl --version $(VERSION) --app-version $(VERSION) --destination $(DIST)
+	$(if $(REGISTRY),helm push $(HELM_PUSH) $(DIST)/ftctl-$(VERSION).tgz $(REGISTRY))
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/cli_startup.py

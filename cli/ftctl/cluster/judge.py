@@ -17,6 +17,7 @@ from ftctl.cluster.observed import (
     unmet,
 )
 from ftctl.cluster.pending import creation_reason, pending_reason
+from ftctl.cluster.workloads import is_planned
 from ftctl.contract.clusterview import ClusterView, Reason, StageState, StageView
 from ftctl.contract.exits import STOPPED
 from ftctl.contract.labels import STAGE
@@ -75,6 +76,8 @@ def _state(
         return "failed", _failed_reason(job, ended, failed, observed)
     if job["spec"].get("suspend"):
         return "queued", _queued_reason(job, observed)
+    if is_planned(job):
+        return "waiting", None
     if pod is None or is_over(pod):
         return _between(job, failed, observed)
     reason = pending_reason(pod, observed)
@@ -117,10 +120,12 @@ def _failed_reason(job: Object, ended: Object, failed: Object | None, observed: 
 
 def _queued_reason(job: Object, observed: Observed) -> Reason:
     """Kueue holds a Job back by suspending it; its Workload says why."""
-    uid = job["metadata"].get("uid")
+    meta = job["metadata"]
+    # Of a JobSet the whole is queued, not its Jobs.
+    queued = {meta.get("uid"), *(one.get("uid") for one in meta.get("ownerReferences") or ())}
     for workload in observed.workloads:
         owners = workload["metadata"].get("ownerReferences") or ()
-        if not any(owner.get("uid") == uid for owner in owners):
+        if not any(owner.get("uid") in queued for owner in owners):
             continue
         queue = workload["spec"].get("queueName")
         place = observed.places.get(workload["metadata"]["name"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ftctl.cluster.apply import apply
-from ftctl.cluster.delete import delete_jobs
+from ftctl.cluster.delete import delete_workloads
 from ftctl.cluster.kinds import Object, kind_of
 from ftctl.cluster.observed import condition
 from ftctl.cluster.place import Place
+from ftctl.cluster.workloads import WORKLOADS, ending
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Event
@@ -29,7 +30,7 @@ def launch(place: Place, store: Store, run: RunFile, objects: Sequence[Object]) 
     Raises:
         ClusterError: an object is refused; what was created before it is deleted again.
     """
-    write_placement(store, run.run_id, place.placement)
+    write_placement(store, run.run_id, place.placement())
     _announce(store, run, place)
     mark_run(store, run, "pending")
     remove_superseded(place, objects)
@@ -39,15 +40,14 @@ def launch(place: Place, store: Store, run: RunFile, objects: Sequence[Object]) 
 def remove_superseded(
     place: Place, objects: Sequence[Object], on_wait: Callable[[int], None] = lambda _: None
 ) -> list[str]:
-    """Delete the run's Jobs that failed or are not among `objects`; return their names."""
-    wanted = {job["metadata"]["name"] for job in objects if kind_of(job).name == "Job"}
+    """Delete the run's Jobs and JobSets that failed or are not among `objects`; name them."""
+    wanted = {body["metadata"]["name"] for body in objects if kind_of(body) in WORKLOADS}
     old = [
-        job
-        for job in place.jobs()
-        if condition(job, "Failed")
-        or (job["metadata"]["name"] not in wanted and not condition(job, "Complete"))
+        one
+        for one in place.workloads()
+        if condition(one, "Failed") or (one["metadata"]["name"] not in wanted and not ending(one))
     ]
-    return delete_jobs(place.cluster, place.namespace, old, on_wait)
+    return delete_workloads(place.cluster, place.namespace, old, on_wait)
 
 
 def _announce(store: Store, run: RunFile, place: Place) -> None:

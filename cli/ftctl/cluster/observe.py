@@ -9,7 +9,8 @@ from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import ForbiddenError, MissingError
 from ftctl.cluster.judge import judge
 from ftctl.cluster.kinds import EVENT, JOB, POD, WORKLOAD, Object
-from ftctl.cluster.observed import Observed, condition, is_over
+from ftctl.cluster.observed import Observed, is_over
+from ftctl.cluster.workloads import ending, is_part, is_planned, job_sets, planned_jobs
 from ftctl.contract.clusterview import ClusterView
 from ftctl.contract.labels import run_selector
 from ftctl.errors import ClusterError
@@ -38,7 +39,7 @@ def observe(
 ) -> Observed:
     """Read a run's Jobs, their pods, and of those that do not go on what says why."""
     selector = run_selector(run_id)
-    jobs = list(cluster.list(JOB, namespace, labels=selector))
+    jobs = _jobs(cluster, namespace, selector)
     pods = list(cluster.list(POD, namespace, labels=selector)) if jobs else []
     partial = Observed(jobs=jobs, pods=pods)
     halted = [job for job in jobs if _has_no_pod(job, partial)]
@@ -79,6 +80,14 @@ def events_about(cluster: Cluster, item: Object) -> list[Object]:
         return []
 
 
+def _jobs(cluster: Cluster, namespace: str, selector: str) -> list[Object]:
+    """A run's Jobs; those too that its JobSet will make."""
+    jobs = list(cluster.list(JOB, namespace, labels=selector))
+    if jobs and not any(map(is_part, jobs)):
+        return jobs
+    return [*jobs, *planned_jobs(job_sets(cluster, namespace, selector), jobs)]
+
+
 def _logs(cluster: Cluster, namespace: str, partial: Observed) -> dict[str, Sequence[str]]:
     """Of each Job's newest pod that failed."""
     newest = []
@@ -89,7 +98,7 @@ def _logs(cluster: Cluster, namespace: str, partial: Observed) -> dict[str, Sequ
 
 
 def _has_no_pod(job: Object, partial: Observed) -> bool:
-    ended = condition(job, "Complete") or condition(job, "Failed")
+    ended = ending(job) or is_planned(job)
     return not ended and all(is_over(pod) for pod in partial.pods_of(job))
 
 

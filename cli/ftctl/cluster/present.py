@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.delete import KINDS
-from ftctl.cluster.kinds import Object
+from ftctl.cluster.kinds import JOB, Object
+from ftctl.cluster.workloads import is_part, job_sets, with_kind
 from ftctl.contract.labels import run_selector
 
 
@@ -17,10 +18,15 @@ def selected_objects(cluster: Cluster, namespace: str, selector: str) -> list[Ob
     """
     Every object with these labels, of the kinds that runs are made of. Raises ClusterError.
 
-    Lists leave out what all their items share; it is put back, so that an object stands alone.
+    Jobs that a JobSet made are not among them: they are its own.
     """
+    jobs = (job for job in cluster.list(JOB, namespace, labels=selector) if not is_part(job))
     return [
-        {"apiVersion": f"{kind.group}/{kind.version}".lstrip("/"), "kind": kind.name, **body}
-        for kind in KINDS
-        for body in cluster.list(kind, namespace, labels=selector)
+        *job_sets(cluster, namespace, selector),
+        *(with_kind(JOB, job) for job in jobs),
+        *(
+            with_kind(kind, body)
+            for kind in KINDS
+            for body in cluster.list(kind, namespace, labels=selector)
+        ),
     ]

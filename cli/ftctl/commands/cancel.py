@@ -49,7 +49,7 @@ def _stop(store: Store, run_id: str, *, quiet: bool) -> list[str]:
     Raises:
         ClusterError: its Jobs cannot be deleted now; the tombstone stands.
     """
-    from ftctl.cluster.delete import delete_jobs
+    from ftctl.cluster.delete import delete_workloads
     from ftctl.cluster.place import open_place
     from ftctl.contract.layout import RunLayout
     from ftctl.storage.index import mark_run
@@ -66,7 +66,9 @@ def _stop(store: Store, run_id: str, *, quiet: bool) -> list[str]:
         if placement is None:
             return []
         place = open_place(placement, run_id)
-        return delete_jobs(place.cluster, place.namespace, place.jobs(), _Waiting(quiet).say)
+        return delete_workloads(
+            place.cluster, place.namespace, place.workloads(), _Waiting(quiet).say
+        )
     except ClusterError as error:
         raise ClusterError(
             f"its Jobs could not be deleted: {error.what}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,14 +25,19 @@ def diff(
 
     Example: ftctl diff experiment=smoke cluster=cpu storage.url=s3://bucket/prefix
     """
-    from ftctl.commands.rendering import render_run
+    from ftctl.cluster.open import open_cluster
+    from ftctl.cluster.present import present_objects
+    from ftctl.commands.rendering import for_cluster, render_run
     from ftctl.config.compose import compose
     from ftctl.manifests.difference import differences
 
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     rendering = render_run(config, config_dir=config_dir)
+    cluster = open_cluster(config.cluster.context)
+    rendering = for_cluster(rendering, cluster)
     run = rendering.prepared.run
-    found = differences(rendering.objects, _live(run))
+    live = present_objects(cluster, config.cluster.namespace, run.run_id)
+    found = differences(rendering.objects, live)
     state = _state(run)
     if as_json:
         from ftctl.commands.answers import DiffAnswer
@@ -43,15 +48,6 @@ def diff(
     where = run.config.storage.url
     typer.echo(f"{run.run_id}: {state or 'not yet'} in {where}")
     typer.echo("\n".join(map(str, found)))
-
-
-def _live(run: RunFile) -> list[dict[str, Any]]:
-    """Everything that the run has in its namespace."""
-    from ftctl.cluster.open import open_cluster
-    from ftctl.cluster.present import present_objects
-
-    profile = run.config.cluster
-    return present_objects(open_cluster(profile.context), profile.namespace, run.run_id)
 
 
 def _state(run: RunFile) -> State | None:

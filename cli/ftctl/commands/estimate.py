@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ftctl.contract.spec import Config
     from ftctl.data.dataset import Dataset
     from ftctl.estimate.facts import Estimate
+    from ftctl.storage.base import Store
 
 
 def estimate(
@@ -55,10 +56,12 @@ def estimated(
     from ftctl.estimate.run import estimate_run
     from ftctl.resources import template_dirs
     from ftctl.runs.facts import base_facts, row_facts
+    from ftctl.storage.open import open_store
 
     use_hub_token(config.other.hf_token)
-    base = base_facts(config.model.model_name, config.model.revision)
-    dataset = dataset or _dataset(config)
+    store = open_store(config.storage, default=config.paths.output_dir)
+    base = base_facts(config.model.model_name, config.model.revision, store)
+    dataset = dataset or _dataset(config, store)
     rows = None
     if dataset is not None:
         template = load_template(config.dataset.template, *template_dirs(config_dir))
@@ -67,12 +70,11 @@ def estimated(
     return estimate_run(config, base.shape, rows, gguf_bytes=base.gguf_bytes, notes=notes)
 
 
-def _dataset(config: Config) -> Dataset | None:
+def _dataset(config: Config, store: Store) -> Dataset | None:
     """The rows, or None where the configuration names none: a model can be tried on a GPU alone."""
     from ftctl.data.dataset import load_dataset
     from ftctl.storage.open import open_store
 
     if not (config.dataset.train or config.model.dataset_name or config.grpo.train_data):
         return None
-    store = open_store(config.storage, default=config.paths.output_dir)
     return load_dataset(config, base_dir=Path.cwd(), store=store, open_store=open_store)

@@ -88,6 +88,13 @@ def _advise(config: Config, run: RunFile, *, pushed: bool) -> None:
             "`ftctl render --push` uploads what is not there.",
             err=True,
         )
+        return
+    pins = [f"dataset.train=sha256:{run.data.digest}", "dataset.eval=null"]
+    if run.model.kind != "hub":
+        pins.append(f"model.revision={run.model.revision}")
+    typer.echo(
+        f"The same run, from a machine that has none of its files: {' '.join(pins)}", err=True
+    )
 
 
 def _write(output: Path, run: RunFile, objects: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftctl.cluster.client import Cluster
     from ftctl.contract.runfile import RunFile
     from ftctl.contract.spec import Config
-    from ftctl.data.objects import ObjectStore
     from ftctl.runs.prepare import Prepared
+    from ftctl.runs.stored import InputStore
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Rendering:
 
 
 def render_run(
-    config: Config, *, config_dir: Path | None, new: bool = False, store: ObjectStore | None = None
+    config: Config, *, config_dir: Path | None, new: bool = False, store: InputStore | None = None
 ) -> Rendering:
     """
     Resolve and render a run. Nothing is written, and no cluster is asked.
 
     Args:
-        store: where the run will live; without it, it is opened only if the data set is in it.
+        store: where the run will live; without it, it is opened only if an input is in it.
     Raises:
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
         ManifestError: an object cannot be made.
@@ -44,15 +45,28 @@ def render_run(
     refuse_unavailable(config)
     refuse_unfit(config)
     use_hub_token(config.other.hf_token)
+    store = store or LaterStore(config.storage)
     prepared = prepare(
         config,
-        store=store or LaterStore(config.storage),
+        store=store,
         base_dir=Path.cwd(),
         template_dirs=template_dirs(config_dir),
         new=new,
     )
-    prepared = replace(prepared, run=with_disk(prepared.run))
+    prepared = replace(prepared, run=with_disk(prepared.run, store))
     return Rendering(prepared, objects_of(prepared.run))
+
+
+def for_cluster(rendering: Rendering, cluster: Cluster) -> Rendering:
+    """The rendering for the engine that a cluster has, where the profile leaves it open."""
+    from ftctl.cluster.engine import with_engine
+
+    run = rendering.prepared.run
+    profile = with_engine(run.config.cluster, cluster)
+    if profile == run.config.cluster:
+        return rendering
+    run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
+    return Rendering(replace(rendering.prepared, run=run), objects_of(run))
 
 
 def objects_of(run: RunFile) -> list[dict[str, Any]]:

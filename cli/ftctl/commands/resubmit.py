@@ -37,7 +37,9 @@ def resubmit(
         UsageError: nobody can answer the question.
     """
     from ftctl.cluster.apply import preflight
+    from ftctl.cluster.engine import with_engine
     from ftctl.cluster.launch import launch
+    from ftctl.cluster.owner import owned_as_before
     from ftctl.cluster.place import look_and_keep, open_place
     from ftctl.commands.asking import confirm
     from ftctl.commands.plan import make_plan
@@ -55,6 +57,7 @@ def resubmit(
         typer.echo(f"{run.run_id} is published already", err=True)
         end(store, place, wait=False, as_json=as_json, quiet=quiet)
         return
+    profile = with_engine(profile, place.cluster)
     run = run.model_copy(update={"config": run.config.model_copy(update={"cluster": profile})})
     objects = objects_of(run)
     view = look_and_keep(place, store, redact)
@@ -63,6 +66,7 @@ def resubmit(
         typer.echo(f"{run.run_id} is running already{other_settings(view, objects)}", err=True)
         end(store, place, wait=wait, as_json=as_json, quiet=quiet)
         return
+    objects = owned_as_before(place.cluster, place.namespace, run.run_id, objects)
     plan = make_plan(run, place, objects, None, preflight(place.cluster, objects))
     if not (as_json or quiet):
         typer.echo(plan.text(), err=True)

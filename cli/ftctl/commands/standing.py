@@ -58,8 +58,7 @@ def _refuse_elsewhere(store: Store, place: Place) -> None:
     from ftctl.storage.placement import read_placement
 
     known = read_placement(store, place.run_id)
-    here = place.placement
-    if known is None or (known.server, known.namespace) == (here.server, here.namespace):
+    if known is None or known.is_same(place.placement()):
         return
     there = open_place(known, place.run_id)
     if _look(there).is_alive:
@@ -76,16 +75,22 @@ def _refuse_same(view: ClusterView, run_id: str, objects: Sequence[dict[str, Any
 
     failed = view.failed
     assert failed is not None
-    if failed.job in {body["metadata"]["name"] for body in objects}:
+    if failed.job in _job_names(objects):
         raise failure_of(failed, run_id)
 
 
 def other_settings(view: ClusterView, objects: Sequence[dict[str, Any]]) -> str:
     """What to add to "running already" where the Jobs that run are not those of `objects`."""
-    names = {body["metadata"]["name"] for body in objects}
+    names = _job_names(objects)
     if all(stage.job in names for stage in view.stages):
         return ""
     return ", with other settings than these; cancel it first to change them"
+
+
+def _job_names(objects: Sequence[dict[str, Any]]) -> set[str]:
+    from ftctl.cluster.workloads import jobs_in
+
+    return {str(job["metadata"]["name"]) for job in jobs_in(objects)}
 
 
 def _say_known(store: Store, run_id: str, what: str, *, as_json: bool) -> None:

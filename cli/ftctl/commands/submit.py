@@ -39,6 +39,15 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
         bool,
         typer.Option("--unchecked", help="Create it though the cluster would not start it now."),
     ] = False,
+    owner: Annotated[
+        str | None,
+        typer.Option(
+            "--owner",
+            metavar="NAME",
+            help="ConfigMap of the namespace; when it is deleted, so is what is created here.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -53,9 +62,10 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     Example: ftctl submit experiment=quickstart storage=s3 cluster.namespace=ml
     """
     from ftctl.cluster.launch import launch
+    from ftctl.cluster.owner import owned_by
     from ftctl.commands.estimate import estimated
     from ftctl.commands.plan import needs_of
-    from ftctl.commands.rendering import render_run
+    from ftctl.commands.rendering import for_cluster, render_run
     from ftctl.commands.standing import is_under_way
     from ftctl.config.compose import compose
     from ftctl.storage.open import open_store
@@ -64,11 +74,15 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     store = open_store(config.storage, default=config.paths.output_dir)
     rendering = render_run(config, config_dir=config_dir, new=new, store=store)
+    place = _place(config, store, rendering.prepared.run.run_id)
+    rendering = for_cluster(rendering, place.cluster)
     run, objects = rendering.prepared.run, rendering.objects
-    place = _place(config, store, run.run_id)
     if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
+    if owner:
+        owned = owned_by(place.cluster, place.namespace, owner, objects)
+        rendering = replace(rendering, objects=owned)
     estimate = estimated(config, config_dir=config_dir, dataset=rendering.prepared.dataset)
     plan = _plan(rendering, place, estimate, unchecked=unchecked)
     if not (as_json or quiet):
@@ -79,7 +93,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     confirm(f"Submit {run.run_id}?", yes=yes)
     _push(store, rendering.prepared, quiet=quiet)
     place = replace(place, needs=needs_of(estimate))
-    launch(place, store, register(store, run), objects)
+    launch(place, store, register(store, run), rendering.objects)
     if not wait:
         answer(plan, "submitted", as_json=as_json)
         return

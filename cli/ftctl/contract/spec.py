@@ -30,7 +30,9 @@ class ModelConfig(Section):
         description="hub id, folder, .gguf file, or package:NAME/FILE in a Python package",
     )
     revision: str | None = Field(
-        None, description="Hub commit, branch or tag; null is resolved to a commit"
+        None,
+        description="hub commit, branch or tag; null is resolved to a commit. Of a model that "
+        "no hub has its sha256, by which the store has it",
     )
     lora_r: int = Field(16, ge=1, le=1024, description="LoRA rank")
     lora_alpha: float = Field(32, gt=0, description="LoRA scale; the update is (alpha / r) B A")

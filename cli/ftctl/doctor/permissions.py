@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ftctl.cluster.engine import may
 from ftctl.cluster.kinds import (
-    ACCESS_REVIEW,
     CONFIG_MAP,
     EVENT,
     JOB,
@@ -84,20 +84,7 @@ def _rights(ctx: Context) -> list[_Right]:
 
 
 def _is_allowed(ctx: Context, right: _Right) -> bool:
-    attributes = {
-        "namespace": ctx.namespace,
-        "verb": right.verb,
-        "group": right.kind.group,
-        "resource": right.kind.plural,
-        "subresource": right.part,
-    }
-    review = {
-        "apiVersion": f"{ACCESS_REVIEW.group}/{ACCESS_REVIEW.version}",
-        "kind": ACCESS_REVIEW.name,
-        "metadata": {},
-        "spec": {"resourceAttributes": attributes},
-    }
-    return bool(ctx.cluster.create(review)["status"]["allowed"])
+    return may(ctx.cluster, right.verb, right.kind, ctx.namespace, right.part)
 
 
 def _rules(lacking: list[_Right]) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from ftctl.cluster.apply import apply, preflight
 from ftctl.cluster.delete import delete_run
 from ftctl.cluster.failures import ForbiddenError, UnreachableError
-from ftctl.cluster.kinds import POD, Object
+from ftctl.cluster.kinds import POD, Object, kind_of
 from ftctl.cluster.observe import events_about
 from ftctl.cluster.observed import Observed, containers
 from ftctl.cluster.pending import pending_reason
+from ftctl.cluster.workloads import WORKLOADS
 from ftctl.contract.clusterview import Reason
 from ftctl.doctor.finding import Context, Finding, fail, ok, warn
 from ftctl.doctor.trial import trial_objects, trial_run
@@ -32,7 +33,7 @@ def check(ctx: Context) -> list[Finding]:
     objects, pod = trial_objects(run, Path.cwd())
     try:
         notes = [warn(STORE, note) for note in preflight(ctx.cluster, objects)]
-        apply(ctx.cluster, [item for item in objects if item["kind"] != "Job"])
+        apply(ctx.cluster, [item for item in objects if kind_of(item) not in WORKLOADS])
         ctx.cluster.create(pod)
         return [*notes, *_judged(*_ended(ctx, pod))]
     except ForbiddenError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ftctl.cluster.failures import ForbiddenError, MissingError
+from ftctl.cluster.engine import serves
+from ftctl.cluster.failures import ForbiddenError
 from ftctl.cluster.kinds import CLAIM, JOB_SET, LOCAL_QUEUE, PRIORITY_CLASS, SERVICE_ACCOUNT, Kind
 from ftctl.doctor.finding import Context, Finding, fail, ok, warn
 
@@ -28,7 +29,7 @@ def check(ctx: Context) -> list[Finding]:
 
 def _engine(ctx: Context) -> Finding:
     engine = ctx.config.cluster.engine
-    if _serves(ctx, JOB_SET):
+    if serves(ctx.cluster, JOB_SET):
         return ok(CHECK, f"JobSet is installed; engine={engine}")
     if engine == "jobset":
         return fail(
@@ -40,7 +41,7 @@ def _engine(ctx: Context) -> Finding:
 
 
 def _named(ctx: Context, setting: str, kind: Kind, name: str, namespace: str | None) -> Finding:
-    if kind is LOCAL_QUEUE and not _serves(ctx, kind):
+    if kind is LOCAL_QUEUE and not serves(ctx.cluster, kind):
         return fail(
             CHECK,
             f"Kueue is not installed, and {setting} is {name}",
@@ -57,12 +58,3 @@ def _named(ctx: Context, setting: str, kind: Kind, name: str, namespace: str | N
             f"Create it, or correct {setting}; `kubectl get {kind.plural}` lists them.",
         )
     return ok(CHECK, f"{kind.name} {name} is there")
-
-
-def _serves(ctx: Context, kind: Kind) -> bool:
-    """Whether the API has the kind; asked of its group, which everybody may read."""
-    try:
-        found = ctx.cluster.read(f"/apis/{kind.group}/{kind.version}")
-    except MissingError:
-        return False
-    return any(item["name"] == kind.plural for item in found.get("resources", ()))

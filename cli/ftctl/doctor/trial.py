@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ftctl.cluster.apply import pod_of
 from ftctl.cluster.kinds import Object
+from ftctl.cluster.workloads import jobs_in
 from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.names import run_id
 from ftctl.contract.pods import CONFIG_PATH
@@ -51,7 +52,7 @@ def trial_objects(run: RunFile, base_dir: Path) -> tuple[list[Object], Object]:
         ConfigError, ManifestError: submit would refuse the profile too.
     """
     objects = run_objects(run, ca_pem=read_certificates(run.config, base_dir))
-    train, convert = (item for item in objects if item["kind"] == "Job")
+    train, convert = jobs_in(objects)
     pod = pod_of(convert)
     spec = pod["spec"]
     spec.pop("initContainers", None)

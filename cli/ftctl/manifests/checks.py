@@ -38,8 +38,6 @@ def _store(config: Config) -> Iterator[ConfigError]:
 
 def _profile(config: Config) -> Iterator[ConfigError]:
     cluster = config.cluster
-    if cluster.engine == "jobset":
-        yield ConfigError("jobset is not available in this version", where="cluster.engine")
     for key, value in (("gpus", cluster.gpus), ("nodes", cluster.nodes)):
         if value > 1:
             yield ConfigError(f"{value} is more than this version can use", where=f"cluster.{key}")

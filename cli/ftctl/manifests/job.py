@@ -36,7 +36,22 @@ def stage_job(run: RunFile, stage: Stage, names: Names) -> Manifest:
     rendered Job is to be the submitted one.
     """
     cluster = run.config.cluster
-    spec: Manifest = {
+    spec = job_spec(run, stage, names)
+    name = object_name(run.run_id, stage, spec)
+    if cluster.ttl is not None:
+        spec["ttlSecondsAfterFinished"] = cluster.ttl
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(run, name, stage=stage, queue=cluster.queue),
+        "spec": spec,
+    }
+
+
+def job_spec(run: RunFile, stage: Stage, names: Names) -> Manifest:
+    """The spec of a stage's Job, without the time that it stays."""
+    cluster = run.config.cluster
+    return {
         "completionMode": "NonIndexed",
         "completions": 1,
         "parallelism": 1,
@@ -46,13 +61,4 @@ def stage_job(run: RunFile, stage: Stage, names: Names) -> Manifest:
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": _FAILURE_POLICY,
         "template": pod_template(run, stage, names),
-    }
-    name = object_name(run.run_id, stage, spec)
-    if cluster.ttl is not None:
-        spec["ttlSecondsAfterFinished"] = cluster.ttl
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata(run, name, stage=stage, queue=cluster.queue),
-        "spec": spec,
     }

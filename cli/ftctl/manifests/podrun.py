@@ -26,7 +26,10 @@ def pod_run(run: RunFile) -> RunFile:
         "cluster": ClusterConfig(),
         "storage": _storage(config),
         "model": config.model.model_copy(
-            update={"model_name": _without_folder(config.model.model_name, run.model)}
+            update={
+                "model_name": _without_folder(config.model.model_name, run.model),
+                "revision": run.model.revision,
+            }
         ),
         "dataset": config.dataset.model_copy(
             update={"train": f"sha256:{run.data.digest}", "eval": None}

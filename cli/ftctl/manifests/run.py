@@ -11,6 +11,7 @@ from ftctl.contract.runfile import RunFile
 from ftctl.errors import ManifestError
 from ftctl.manifests.checks import refuse_unfit
 from ftctl.manifests.job import stage_job
+from ftctl.manifests.jobset import job_set
 from ftctl.manifests.metadata import Manifest, metadata
 from ftctl.manifests.network import network_policy
 from ftctl.manifests.pod import Names
@@ -39,12 +40,17 @@ def run_objects(run: RunFile, *, ca_pem: str | None = None) -> list[dict[str, An
         *([] if account else [_service_account(run)]),
         config_map,
         network_policy(run),
-        # First the one that the other waits for: a queue takes them in this order.
-        stage_job(run, "train", names),
-        stage_job(run, "convert", names),
+        *_workloads(run, names),
     ]
     # Plain JSON values that share no part: they are the caller's now.
     return [json.loads(json.dumps(each)) for each in objects]
+
+
+def _workloads(run: RunFile, names: Names) -> list[Manifest]:
+    if run.config.cluster.engine == "jobset":
+        return [job_set(run, names)]
+    # First the one that the other waits for: a queue takes them in this order.
+    return [stage_job(run, "train", names), stage_job(run, "convert", names)]
 
 
 def _service_account(run: RunFile) -> Manifest:

@@ -9,11 +9,12 @@ from ftctl.contract.operational import ClusterConfig, StageResources
 from ftctl.contract.runfile import RunFile
 from ftctl.estimate.host import convert_disk, train_disk
 from ftctl.runs.facts import base_facts
+from ftctl.storage.base import Readable
 
 _GIB = 2**30
 
 
-def with_disk(run: RunFile) -> RunFile:
+def with_disk(run: RunFile, store: Readable) -> RunFile:
     """
     The run with the estimate's disk in its profile, in whole GiB.
 
@@ -23,7 +24,7 @@ def with_disk(run: RunFile) -> RunFile:
     resources = run.config.cluster.resources
     if resources.train.ephemeral_storage and resources.convert.ephemeral_storage:
         return run
-    base = base_facts(run.model.path or run.model.name, run.model.revision)
+    base = base_facts(run.model.path or run.model.name, run.model.revision, store)
     if base.shape is None:
         return run
     parts = {

@@ -17,6 +17,8 @@ from ftctl.estimate.facts import Rows
 from ftctl.estimate.lengths import TURN_TOKENS, estimated_tokens
 from ftctl.runs.gguf_config import read_gguf_config
 from ftctl.runs.model import locate_model
+from ftctl.runs.stored import is_content, stored_config
+from ftctl.storage.base import Readable
 from ftctl.storage.hub import cached_hub_file, hub_file
 
 if TYPE_CHECKING:
@@ -45,14 +47,17 @@ class BaseFacts:
     unknown: str | None = None
 
 
-def base_facts(name: str, revision: str | None) -> BaseFacts:
+def base_facts(name: str, revision: str | None, store: Readable) -> BaseFacts:
     """
-    Read a base model's shape: from its folder, its GGUF header, or the hub.
+    Read a base model's shape: from its folder, its GGUF header, the store, or the hub.
 
     Raises:
         ConfigError: there is no such model, or its files are damaged.
     """
-    path = locate_model(name)
+    path = locate_model(name, revision)
+    if path is None and revision and is_content(revision):
+        config, size = stored_config(name, revision, store)
+        return _facts(config, name, gguf_bytes=size)
     if path is None:
         return _at_hub(name, revision)
     if path.is_file():

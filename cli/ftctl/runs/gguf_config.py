@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ftctl.runs.gguf_header import read_header
+from ftctl.runs.gguf_header import GgufHeader, parse_header, read_header
 
 _TOKENS = "tokenizer.ggml.tokens"
 # Names that config.json has for the same; the prefix is the architecture's.
@@ -25,7 +25,15 @@ _NAMES = {
 
 def read_gguf_config(path: Path) -> dict[str, Any]:
     """What config.json would say of the model's shape. Raises ConfigError for a damaged file."""
-    header = read_header(path)
+    return _config(read_header(path))
+
+
+def parse_gguf_config(start: bytes, *, where: str) -> dict[str, Any]:
+    """The same of a file's first bytes. Raises ConfigError: its header is cut, or is none."""
+    return _config(parse_header(start, where=where))
+
+
+def _config(header: GgufHeader) -> dict[str, Any]:
     family = str(header.values.get("general.architecture", ""))
     config: dict[str, Any] = {
         name: header.values[f"{family}.{key}"]

@@ -21,6 +21,7 @@ _SCALARS |= {10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
 
 Scalar = str | int | float | bool
+Bytes = bytes | mmap.mmap
 
 
 @dataclass
@@ -40,21 +41,32 @@ def read_header(path: Path) -> GgufHeader:
         ConfigError: the file does not begin as GGUF, or its header is cut.
     """
     with path.open("rb") as file:
-        start = file.read(len(MAGIC))
-        if start != MAGIC:
-            seen = f"it begins with {start!r}, not {MAGIC!r}" if start else "it is empty"
-            raise _refused(path, f"is no GGUF file: {seen}")
+        if not file.read(1):
+            raise _refused(str(path), "is no GGUF file: it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
-                return _Cursor(data).header()
-            except (struct.error, ValueError, KeyError, OverflowError) as error:
-                raise _refused(path, "its GGUF header cannot be read") from error
+            return parse_header(data, where=str(path))
+
+
+def parse_header(data: Bytes, *, where: str) -> GgufHeader:
+    """
+    Read a header from a file's first bytes.
+
+    Raises:
+        ConfigError: they do not begin as GGUF, or are too few.
+    """
+    start = data[: len(MAGIC)]
+    if start != MAGIC:
+        raise _refused(where, f"is no GGUF file: it begins with {start!r}, not {MAGIC!r}")
+    try:
+        return _Cursor(data).header()
+    except (struct.error, ValueError, KeyError, OverflowError) as error:
+        raise _refused(where, "its GGUF header cannot be read") from error
 
 
 class _Cursor:
     """Reads on from where it is."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: Bytes) -> None:
         self._data, self._at = data, len(MAGIC)
 
     def header(self) -> GgufHeader:
@@ -101,9 +113,9 @@ class _Cursor:
         return count
 
 
-def _refused(path: Path, what: str) -> ConfigError:
+def _refused(where: str, what: str) -> ConfigError:
     return ConfigError(
         what,
-        where=str(path),
+        where=where,
         hint="Copy or download the model again; this file is cut or damaged.",
     )

@@ -12,6 +12,8 @@ from ftctl.contract.paths import expanded
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
 from ftctl.runs.modelcheck import check_folder, check_gguf
+from ftctl.runs.stored import is_content, stored_model
+from ftctl.storage.base import Readable
 from ftctl.storage.hub import hub_commit
 
 PACKAGE = "package:"
@@ -19,30 +21,52 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def resolve_model(name: str, revision: str | None) -> ModelSource:
+def resolve_model(name: str, revision: str | None, store: Readable) -> ModelSource:
     """
     Find a base model without loading it.
 
     Args:
         name: hub id, folder, .gguf file, or `package:NAME/FILE`.
         revision: of a hub model; a 40-digit commit needs no network, anything else is looked up.
+            Of others their sha256, which finds the store's copy where the model is not here.
+        store: where the run will live.
     Raises:
-        ConfigError: there is no such model, or no access to it.
-        StorageError: the hub cannot be reached.
+        ConfigError: there is no such model, or no access to it, or it is another one.
+        StorageError: the hub, or the store, cannot be reached.
     """
-    path = locate_model(name)
+    path = locate_model(name, revision)
     if path is None:
+        if revision and is_content(revision):
+            return stored_model(name, revision, store)
         return _hub_source(name, revision)
-    return _folder_source(name, path) if path.is_dir() else _file_source(name, path)
+    found = _folder_source(name, path) if path.is_dir() else _file_source(name, path)
+    if is_content(revision) and found.revision != revision:
+        raise ConfigError(
+            f"{name} is another model here: its sha256 is {found.revision}",
+            where="model.revision",
+            hint="Set model.revision=null to take this one.",
+        )
+    return found
 
 
-def locate_model(name: str) -> Path | None:
+def locate_model(name: str, revision: str | None = None) -> Path | None:
     """
     The file or folder that a name means on this machine; None for what is at the hub.
 
+    Args:
+        revision: a sha256 says that the store has the model; then it need not be here.
     Raises:
         ConfigError: it is a path, and nothing is there.
     """
+    try:
+        return _locate(name)
+    except ConfigError:
+        if is_content(revision):
+            return None
+        raise
+
+
+def _locate(name: str) -> Path | None:
     path = _package_file(name) if name.startswith(PACKAGE) else expanded(name, "model.model_name")
     if path.is_file() or path.is_dir():
         return path

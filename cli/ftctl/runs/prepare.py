@@ -22,6 +22,7 @@ from ftctl.errors import ConfigError
 from ftctl.runs.adapters import find_adapter
 from ftctl.runs.model import resolve_model
 from ftctl.runs.rewards import reward_files
+from ftctl.runs.stored import InputStore
 from ftctl.storage.open import open_store
 
 
@@ -36,7 +37,7 @@ class Prepared:
 def prepare(
     config: Config,
     *,
-    store: ObjectStore,
+    store: InputStore,
     base_dir: Path,
     template_dirs: Sequence[Path],
     new: bool = False,
@@ -46,7 +47,7 @@ def prepare(
 
     Args:
         config: composed and checked.
-        store: where the run will live; a data set given by digest is read from it.
+        store: where the run will live; data and models given by digest are read from it.
         base_dir: folder that relative data files are looked for in.
         template_dirs: folders of the named prompt layouts.
         new: add a nonce, so that the same inputs make another run.
@@ -54,7 +55,7 @@ def prepare(
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
     """
     dataset = load_dataset(config, base_dir=base_dir, store=store, open_store=open_store)
-    model = resolve_model(config.model.model_name, config.model.revision)
+    model = resolve_model(config.model.model_name, config.model.revision, store)
     record = dataset_record(dataset)
     template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
     rewards = reward_files(config, base_dir)

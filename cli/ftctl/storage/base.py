@@ -53,12 +53,15 @@ class Unfinished:
 
 
 class Readable(Protocol):
-    """What may be read alone; a Store can more."""
+    """The part of a store that those need who only read from it."""
 
     url: str
 
     def read(self, key: str) -> bytes:
         """Return an object. Raises NotFoundError."""
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start`, fewer at the end. Raises NotFoundError."""
 
 
 class Store(Protocol):

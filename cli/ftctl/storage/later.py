@@ -14,7 +14,7 @@ class LaterStore:
     """
     The store at an s3:// URL, opened at its first use: the client alone takes 0.3 s to import.
 
-    It has what data sets are read by (ftctl.data.objects.ObjectStore).
+    It has what data sets and base models are read by.
     """
 
     def __init__(self, config: StorageConfig) -> None:
@@ -26,6 +26,10 @@ class LaterStore:
     def read(self, key: str) -> bytes:
         """Return an object."""
         return self._store.read(key)
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `start`."""
+        return self._store.read_range(key, start, length)
 
     def write(self, key: str, data: bytes) -> str:
         """Write an object whole."""

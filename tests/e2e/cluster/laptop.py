@@ -57,6 +57,8 @@ class Laptop:
     images: Mapping[str, str]
     env: Mapping[str, str] = field(default_factory=dict)
     experiment: str = "smoke"
+    # Most tests look at Jobs, whether or not the cluster has JobSet.
+    engine: str = "job"
 
     @classmethod
     def of(
@@ -82,6 +84,7 @@ class Laptop:
         return [
             f"experiment={self.experiment}",
             "cluster=cpu",
+            f"cluster.engine={self.engine}",
             f"cluster.namespace={self.namespace}",
             *self.storage,
             *(f"cluster.image_{stage}={image}" for stage, image in self.images.items()),

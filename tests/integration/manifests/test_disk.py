@@ -10,8 +10,11 @@ import pytest
 from ftctl.contract.operational import ClusterConfig, ResourcesConfig, StageResources
 from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.runs.disk import with_disk
+from ftctl.storage.folder import FolderStore
 from tests.run_files import a_run
 
+# The models here are in folders, or nowhere.
+STORE = FolderStore(Path("no-store"))
 SHAPE = {
     "model_type": "llama",
     "hidden_size": 4096,
@@ -42,7 +45,7 @@ def asked(run: RunFile) -> list[str | None]:
 
 def test_a_stage_asks_for_what_the_estimate_says_in_whole_gib(tmp_path: Path) -> None:
     # 8.03e9 weights: 16 GB as stored, for convert 5 GB of q4_1 and for train its checkpoints.
-    train, convert = asked(with_disk(run_of(tmp_path)))
+    train, convert = asked(with_disk(run_of(tmp_path), STORE))
 
     assert train is not None
     assert convert is not None
@@ -54,7 +57,7 @@ def test_what_the_profile_says_stays(tmp_path: Path) -> None:
     named = ResourcesConfig(ephemeral_storage="50Gi")
     run = run_of(tmp_path, train=named)
 
-    assert asked(with_disk(run))[0] == "50Gi"
+    assert asked(with_disk(run, STORE))[0] == "50Gi"
 
 
 def test_nothing_is_asked_for_where_the_model_cannot_be_seen(
@@ -64,4 +67,4 @@ def test_nothing_is_asked_for_where_the_model_cannot_be_seen(
     run = run_of(tmp_path)
     hub = ModelSource(name="someone/some-model", kind="hub", revision="a" * 40)
 
-    assert asked(with_disk(run.model_copy(update={"model": hub}))) == [None, None]
+    assert asked(with_disk(run.model_copy(update={"model": hub}), STORE)) == [None, None]

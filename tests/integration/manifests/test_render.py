@@ -131,18 +131,26 @@ def test_push_brings_data_and_model_to_the_store_and_a_digest_then_needs_no_file
 
     pushed = render(*SMOKE, *place, "--push", "--json")
 
-    assert (pushed.exit_code, pushed.stderr) == (0, "")
+    assert pushed.exit_code == 0, pushed.stderr
     text = json.loads(pushed.stdout)["items"][1]["data"]["config.yaml"]
     run = yaml.safe_load(text)
-    digest = run["data"]["digest"]
+    digest, revision = run["data"]["digest"], run["model"]["revision"]
+    pins = [f"dataset.train=sha256:{digest}", "dataset.eval=null", f"model.revision={revision}"]
+    assert pushed.stderr == (
+        f"The same run, from a machine that has none of its files: {' '.join(pins)}\n"
+    )
     assert pull_record(store, digest).rows == {"train": 12, "eval": 4}
     from ftctl.contract.runfile import ModelSource
 
     assert has_model(store, ModelSource.model_validate(run["model"]))
     monkeypatch.chdir(tmp_path)
-    again = render(*SMOKE, *place, f"dataset.train=sha256:{digest}", "dataset.eval=null")
-    assert documents(again)[3:] != []
-    assert yaml.safe_load(documents(again)[1]["data"]["config.yaml"])["run_id"] == run["run_id"]
+    monkeypatch.setattr("ftctl.runs.model.PACKAGE", "this machine has no such package")
+    again = render(*SMOKE, *place, *pins)
+    [known] = [body for body in documents(again) if body["kind"] == "ConfigMap"]
+    there = yaml.safe_load(known["data"]["config.yaml"])
+    assert there["data"].pop("sources") == [f"sha256:{digest}"]
+    assert run["data"].pop("sources") == ["train.json"]
+    assert there == run
 
 
 def test_a_data_set_by_digest_needs_the_store(

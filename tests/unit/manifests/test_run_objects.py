@@ -269,12 +269,20 @@ def test_what_pods_read_knows_nothing_of_the_machine_it_was_described_on() -> No
                         "ca_bundle": "/etc/ftctl/ca.pem",
                     },
                     "dataset": {"train": f"sha256:{here.data.digest}"},
-                    "model": {"model_name": "base", "qtype": "q8_0"},
+                    "model": {
+                        "model_name": "base",
+                        "revision": here.model.revision,
+                        "qtype": "q8_0",
+                    },
                     "quantize": {"verify": {"thresholds": {"q8_0": LIMITS}}},
                 }
             ),
         }
     )
+
+
+def test_a_pinned_revision_makes_the_same_objects_as_the_one_it_was_resolved_from() -> None:
+    assert run_objects(a_run(model={"revision": "e" * 40})) == run_objects(a_run())
 
 
 LIMITS = {"mean_kl": 0.1, "p99_kl": 0.2, "top1_agreement": 0.9, "perplexity_ratio": 1.1}

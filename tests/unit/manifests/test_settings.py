@@ -263,7 +263,6 @@ def test_without_a_secret_pods_may_ask_their_node_who_they_are() -> None:
             id="folder",
         ),
         pytest.param({"storage": {"url": None}}, "the store is a folder, and pods", id="default"),
-        pytest.param({"cluster": {"engine": "jobset"}}, "jobset is not available", id="jobset"),
         pytest.param({"cluster": {"gpus": 2}}, "cluster.gpus: 2 is more than this", id="gpus"),
         pytest.param({"cluster": {"nodes": 2}}, "cluster.nodes: 2 is more than this", id="nodes"),
         pytest.param(

@@ -1,0 +1,147 @@
+"""The chart in a namespace that denies what no policy allows: its launcher makes runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ftctl.cluster import kinds
+from ftctl.cluster.client import Cluster
+from ftctl.cluster.kinds import Object
+from ftctl.cluster.observed import condition
+from ftctl.cluster.present import present_objects
+from ftctl.contract.labels import RUN, all_selector
+from ftctl.contract.layout import RunLayout
+from ftctl.contract.names import is_run_id
+from ftctl.manifests.difference import differences
+from tests.e2e.cluster.laptop import Laptop, until
+from tests.e2e.cluster.releases import NAME, Release, pushed, rendered, values_of
+from tests.e2e.helm import needs_helm
+
+pytestmark = needs_helm
+FASTER = "config.training.learning_rate=1e-3"
+_RUN_S = 240
+
+
+@pytest.fixture
+def release(cluster: Cluster, laptop: Laptop) -> Release:
+    """A release to install; nothing but what its policies allow leaves the namespace."""
+    meta = {"name": "default-deny", "namespace": laptop.namespace}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    cluster.create({**kind, "metadata": meta, "spec": spec})
+    return Release(cluster, laptop, values_of(laptop, pushed(laptop)))
+
+
+def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
+    cluster, laptop = release.cluster, release.laptop
+    store, pins = laptop.store(), release.values["overrides"]
+
+    done = release.helm("install")
+    assert done.code == 0, done.stderr
+    run_id = _run_in(release.launched())
+    _is_what_render_prints(release, run_id, rendered(laptop, *pins))
+    until(lambda: laptop.status(run_id)["state"], lambda state: state == "succeeded", _RUN_S)
+    assert "is published already" in laptop.ftctl("submit", "--yes", *laptop.settings).stderr
+    results = [(item.key, item.etag) for item in store.list(RunLayout(run_id).root)]
+    first = release.job()["metadata"]["uid"]
+
+    assert release.helm("upgrade").code == 0
+    assert release.job()["metadata"]["uid"] == first
+
+    assert release.helm("upgrade", "--set", FASTER).code == 0
+    second = _run_in(release.launched())
+    assert second != run_id
+    assert _runs(release) == {run_id, second}
+    _is_what_render_prints(release, second, rendered(laptop, *pins, FASTER.removeprefix("config.")))
+
+    assert release.helm("rollback", "1").code == 0
+    assert f"{run_id} is published already" in " ".join(release.launched())
+
+    assert release.helm("uninstall").code == 0
+    until(lambda: _runs(release), lambda left: not left, 120)
+    assert [(item.key, item.etag) for item in store.list(RunLayout(run_id).root)] == results
+    assert store.stat(RunLayout(second).config) is not None
+
+    scheduled = release.helm("install", schedule={"cron": "@yearly"}, keepRuns=True)
+    assert scheduled.code == 0, scheduled.stderr
+    [cron] = cluster.list(kinds.CRON_JOB, laptop.namespace)
+    body = {"apiVersion": "batch/v1", "kind": "Job", **cron["spec"]["jobTemplate"]}
+    body["metadata"] |= {"name": "now", "namespace": laptop.namespace}
+    cluster.create(body)
+    assert f"{run_id} is published already" in " ".join(release.launched())
+    assert _runs(release) == set()
+
+
+def test_the_doctor_is_helms_test(release: Release) -> None:
+    # A launcher has nothing to launch here yet: the schedule is for later.
+    done = release.helm("install", schedule={"cron": "@yearly"})
+    assert done.code == 0, done.stderr
+
+    tested = release.helm("test", "--logs", "--timeout", "3m")
+
+    assert tested.code == 0, tested.stdout + tested.stderr
+    assert "ok    storage in the cluster: pods can write and read the store" in tested.stdout
+    assert _runs(release) == set()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        pytest.param(
+            {"overrides": ["model.model_name=/nowhere"]},
+            3,
+            "error: model.model_name: /nowhere does not exist",
+            id="wrong-input",
+        ),
+        pytest.param(
+            {"launcher": {"serviceAccount": "default", "backoffLimit": 0}},
+            6,
+            "no permission: system:serviceaccount:{}:default may not list jobs.batch",
+            id="no-permission",
+        ),
+    ],
+)
+def test_a_launcher_that_fails_says_why(
+    release: Release, more: dict[str, Any], code: int, said: str
+) -> None:
+    done = release.helm("install", **more)
+    assert done.code == 0, done.stderr
+
+    job = release.ended()
+
+    failed = condition(job, "Failed")
+    assert failed is not None
+    assert failed["reason"] == ("PodFailurePolicy" if code == 3 else "BackoffLimitExceeded")
+    assert release.exit_code(job) == code
+    assert said.format(release.laptop.namespace) in "\n".join(release.log(job))
+    assert _runs(release) == set()
+
+
+def _run_in(lines: list[str]) -> str:
+    """The run's id, which stands on a line of its own."""
+    return next(line for line in lines if is_run_id(line))
+
+
+def _runs(release: Release) -> set[str]:
+    """The runs of which something is in the namespace."""
+    selector, namespace = all_selector(), release.laptop.namespace
+    return {
+        item["metadata"]["labels"][RUN]
+        for kind in (kinds.JOB, kinds.CONFIG_MAP, kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY)
+        for item in release.cluster.list(kind, namespace, labels=selector)
+    }
+
+
+def _is_what_render_prints(release: Release, run_id: str, wanted: list[Object]) -> None:
+    """The same, and the release's owner on each."""
+    namespace = release.laptop.namespace
+    live = present_objects(release.cluster, namespace, run_id)
+    found = [(each.what, each.kind, each.lines) for each in differences(wanted, live)]
+    assert found == [("same", body["kind"], ()) for body in wanted], json.dumps(found)
+    owner = release.cluster.get(kinds.CONFIG_MAP, f"{NAME}-owner", namespace)["metadata"]
+    assert [body["metadata"]["ownerReferences"] for body in live] == [
+        [{"apiVersion": "v1", "kind": "ConfigMap", "name": owner["name"], "uid": owner["uid"]}]
+    ] * len(wanted)

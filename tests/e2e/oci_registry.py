@@ -1,0 +1,91 @@
+"""
+A registry for OCI artifacts, in memory.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+_PLACE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>blobs|manifests)/(?P<reference>.*)")
+
+
+@contextmanager
+def registry() -> Iterator[str]:
+    """`HOST:PORT` of a registry that is empty, and gone afterwards."""
+    contents: dict[str, tuple[str, bytes]] = {}
+    handler = type("Handler", (_Handler,), {"contents": contents})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Keeps type and content by path."""
+
+    contents: dict[str, tuple[str, bytes]]
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer_with(urlsplit(self.path).path, body=False)
+
+    def do_GET(self) -> None:
+        self._answer_with(urlsplit(self.path).path, body=True)
+
+    def do_POST(self) -> None:
+        """Begin an upload."""
+        self._read()
+        self._answer(202, {"Location": f"{urlsplit(self.path).path}1"})
+
+    def do_PUT(self) -> None:
+        """End an upload, or name a manifest."""
+        url, data = urlsplit(self.path), self._read()
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        found = _PLACE.fullmatch(url.path)
+        assert found is not None
+        if found["kind"] == "blobs":
+            assert parse_qs(url.query)["digest"] == [digest]
+        kind = self.headers.get("Content-Type", "application/octet-stream")
+        root = f"/v2/{found['name']}/{found['kind']}"
+        for reference in (digest, found["reference"]):
+            self.contents[f"{root}/{reference}"] = (kind, data)
+        self._answer(201, {"Location": f"{root}/{digest}", "Docker-Content-Digest": digest})
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def _read(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer_with(self, path: str, *, body: bool) -> None:
+        if path == "/v2/":
+            self._answer(200, {})
+            return
+        if path not in self.contents:
+            self._answer(404, {})
+            return
+        kind, data = self.contents[path]
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        head = {"Content-Type": kind, "Docker-Content-Digest": digest}
+        self._answer(200, {**head, "Content-Length": str(len(data))})
+        if body:
+            self.wfile.write(data)
+
+    def _answer(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
