@@ -108,8 +108,8 @@ def test_validate_says_what_will_run() -> None:
             id="literal-token",
         ),
         pytest.param(
-            ["training.packing=true"],
-            "error: training.packing=true is not available in this version\n"
+            ["training.compute=fp8"],
+            "error: training.compute=fp8 is not available in this version\n"
             "Leave it at its default.\n",
             id="not-available",
         ),

@@ -115,13 +115,13 @@ def test_a_killed_run_resumes_at_its_checkpoint_and_ends_in_the_same_bytes(
     run = TinyRun(tmp_path, model, DROPOUT).write()
     code, _ = run.interrupt_at(4, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    _expire_lease(run)
+    run.expire_lease()
     code, lines = run.train_now()
     assert code == 0, lines
     assert run.read(ADAPTER) == finished.read(ADAPTER)
     [resumed] = [line for line in run.lines("events.jsonl") if line["kind"] == "resumed"]
     assert resumed["data"]["step"] in (4, 8)
-    assert _without_times(run) == _without_times(finished)
+    assert run.metrics() == finished.metrics()
 
 
 def test_sigterm_saves_a_checkpoint_exits_75_and_resumes_in_the_middle_of_an_epoch(
@@ -134,7 +134,7 @@ def test_sigterm_saves_a_checkpoint_exits_75_and_resumes_in_the_middle_of_an_epo
     code, lines = run.train_now()
     assert code == 0, lines
     assert run.read(ADAPTER) == finished.read(ADAPTER)
-    assert _without_times(run) == _without_times(finished)
+    assert run.metrics() == finished.metrics()
     curves = scalars(run.store.read(run.layout.tensorboard), tmp_path / "board")
     lines = [line for line in run.lines("metrics.jsonl") if "loss" in line]
     steps, losses = zip(*curves["train/loss"], strict=True)
@@ -178,11 +178,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint_before(
             {"training": {"max_seq_length": 40}},
             "training.max_seq_length: 40 tokens cut off the whole answer of 24 rows",
             id="answers-cut-off",
-        ),
-        pytest.param(
-            {"training": {"packing": True}},
-            "training.packing: True is not available in this version",
-            id="setting-that-would-be-ignored",
         ),
         pytest.param(
             {"training": {"compute": "fp8"}},
@@ -270,18 +265,6 @@ def test_a_second_process_waits_for_the_first_and_finds_nothing_left_to_do(
     kinds = [line["kind"] for line in run.lines("events.jsonl")]
     assert (kinds.count("started"), kinds.count("published")) == (1, 2)
     assert not [line for _, lines in ends for line in lines if "not_json" in line]
-
-
-def _without_times(run: TinyRun) -> list[dict[str, object]]:
-    kept = ("step", "epoch", "loss", "lr", "grad_norm", "real_tokens", "eval_loss")
-    lines = run.lines("metrics.jsonl")
-    return [{name: line[name] for name in kept if name in line} for line in lines]
-
-
-def _expire_lease(run: TinyRun) -> None:
-    """What 90 seconds do: the killed process cannot give its lease back."""
-    lease = json.loads(run.store.read(run.layout.lease))
-    run.store.write(run.layout.lease, json.dumps({**lease, "expires": 0.0}).encode())
 
 
 def _with_a_poisoned_token(model: Path, folder: Path, text: str) -> Path:

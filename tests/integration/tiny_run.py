@@ -139,6 +139,19 @@ class TinyRun:
         process.send_signal(how)
         return self.finish(process)
 
+    def expire_lease(self) -> None:
+        """What 90 seconds do: a killed process cannot give its lease back."""
+        lease = json.loads(self.store.read(self.layout.lease))
+        self.store.write(self.layout.lease, json.dumps({**lease, "expires": 0.0}).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl without what depends on the clock and the machine."""
+        timed = ("real_tokens_per_s", "step_s", "peak_memory_gib")
+        return [
+            {name: value for name, value in line.items() if name not in timed}
+            for line in self.lines("metrics.jsonl")
+        ]
+
     def read(self, name: str) -> bytes:
         """A file of the run."""
         return self.store.read(self.layout.root + name)

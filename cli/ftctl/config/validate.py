@@ -52,9 +52,7 @@ def refuse_unavailable(config: Config) -> None:
     training, quantize = config.training, config.quantize
     wanted = {
         f"training.method={training.method}": training.method != "sft",
-        "training.packing=true": training.packing,
         "training.compute=fp8": training.compute == "fp8",
-        "training.load_best=true": training.load_best,
         "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",
         "quantize.save_merged=true": quantize.save_merged,

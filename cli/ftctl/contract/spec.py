@@ -134,7 +134,9 @@ class TrainingConfig(Section):
         False, description="batches of rows of like length: less padding, another order of rows"
     )
     packing: bool = Field(
-        False, description="put several rows into one sequence; changes the steps of an epoch"
+        False,
+        description="put several rows into one sequence of max_seq_length tokens, each row unseen "
+        "by the others (sft only); changes the steps of an epoch",
     )
     seed: int = Field(42, ge=0, lt=2**32, description="seed of every random choice")
     deterministic: bool = Field(
@@ -150,6 +152,8 @@ class TrainingConfig(Section):
             raise ValueError("fp16 and bf16 are both true; set one of them, or training.compute")
         if self.max_steps == 0:
             raise ValueError("max_steps is 0, which trains nothing; use -1 for whole epochs")
+        if self.packing and self.method != "sft":
+            raise ValueError(f"packing is for method=sft: {self.method} compares whole answers")
         return self
 
 

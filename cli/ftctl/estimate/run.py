@@ -117,7 +117,7 @@ def _steps(config: Config, rows: Rows | None) -> dict[str, int | None]:
     if rows is None or not rows.train:
         steps = config.training.max_steps
         return {"steps": steps if steps > 0 else None, "tokens": None}
-    steps = total_steps(config.training, len(rows.train), world=world)
+    steps = total_steps(config.training, rows.train, world=world)
     return {
         "steps": steps,
         "tokens": trained_tokens(config.training, rows.train, steps, world=world),

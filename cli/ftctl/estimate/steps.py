@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ftctl.contract.packing import pack
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.architecture import Architecture
 from ftctl.estimate.trained import Trained
@@ -19,13 +20,30 @@ _LAYER_PASS_S = 0.002
 CPU_CORE_FLOPS = 0.1 * TERA
 
 
-def total_steps(training: TrainingConfig, rows: int, *, world: int = 1) -> int:
-    """Optimizer steps of the whole training, as transformers' Trainer counts them."""
+def total_steps(training: TrainingConfig, lengths: Sequence[int], *, world: int = 1) -> int:
+    """
+    Optimizer steps of the whole training.
+
+    Args:
+        lengths: tokens of every training row; packed rows are counted by the sequence.
+        world: devices.
+    """
+    return steps_of(training, _sequences(training, lengths), world=world)
+
+
+def steps_of(training: TrainingConfig, sequences: int, *, world: int = 1) -> int:
+    """The same for so many sequences an epoch, as transformers' Trainer counts steps."""
     if training.max_steps > 0:
         return training.max_steps
-    batches = math.ceil(rows / (training.per_device_train_batch_size * world))
+    batches = math.ceil(sequences / (training.per_device_train_batch_size * world))
     an_epoch = math.ceil(batches / training.gradient_accumulation_steps)
     return max(1, math.ceil(training.num_train_epochs * an_epoch))
+
+
+def _sequences(training: TrainingConfig, lengths: Sequence[int]) -> int:
+    if not training.packing:
+        return len(lengths)
+    return len(pack(lengths, training.max_seq_length, training.seed))
 
 
 def trained_tokens(
@@ -34,7 +52,7 @@ def trained_tokens(
     """Tokens of all steps without padding, rows cut to max_seq_length."""
     cut = [min(length, training.max_seq_length) for length in lengths]
     a_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * world
-    passes = steps * a_step / len(cut)
+    passes = steps * a_step / _sequences(training, lengths)
     if training.max_steps <= 0:
         passes = min(passes, training.num_train_epochs)
     return round(passes * sum(cut))

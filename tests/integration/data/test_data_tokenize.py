@@ -145,5 +145,6 @@ def test_a_batch_is_padded_to_its_longest_row_and_an_end_token_stays_a_label() -
         "input_ids": [[1, 2, 7], [3, 7, 7]],
         "attention_mask": [[1, 1, 1], [1, 0, 0]],
         "labels": [[-100, 2, 7], [3, -100, -100]],
+        "real_tokens": [3, 1],
     }
     assert {str(tensor.dtype) for tensor in batch.values()} == {"torch.int64"}

@@ -124,9 +124,7 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     ("section", "key", "value"),
     [
         pytest.param("training", "method", "grpo", id="method"),
-        pytest.param("training", "packing", True, id="packing"),
         pytest.param("training", "compute", "fp8", id="fp8"),
-        pytest.param("training", "load_best", True, id="load-best"),
         pytest.param("quantize", "imatrix", True, id="imatrix"),
         pytest.param("quantize", "merge_base", "best", id="merge-base"),
         pytest.param("quantize", "split_gb", 2.0, id="split"),
@@ -141,14 +139,14 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
 
 def test_only_what_is_set_is_named() -> None:
     config = checked(
-        {"training": {"gradient_checkpointing": "auto", "packing": True, "load_best": True}}
+        {"training": {"packing": True, "compute": "fp8"}, "quantize": {"imatrix": True}}
     )
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  training.packing=true is not available in this version. Leave it at its default.\n"
-        "  training.load_best=true is not available in this version. Leave it at its default."
+        "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
+        "  quantize.imatrix=true is not available in this version. Leave it at its default."
     )
 
 

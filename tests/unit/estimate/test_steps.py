@@ -36,7 +36,16 @@ NOTHING = Trained(0, 0)
 def test_counts_steps_as_the_trainer_does(
     settings: dict[str, Any], rows: int, world: int, steps: int
 ) -> None:
-    assert total_steps(TrainingConfig(**settings), rows, world=world) == steps
+    assert total_steps(TrainingConfig(**settings), [20] * rows, world=world) == steps
+
+
+def test_counts_packed_rows_by_the_sequence() -> None:
+    training = TrainingConfig(
+        packing=True, max_seq_length=100, num_train_epochs=2, gradient_accumulation_steps=1
+    )
+    lengths = [60, 40, 50, 50, 30]
+    assert total_steps(training, lengths) == 2 * 3
+    assert trained_tokens(training, lengths, 6) == 2 * 230
 
 
 def test_counts_tokens_of_cut_rows_in_every_epoch() -> None:

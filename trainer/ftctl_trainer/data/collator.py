@@ -1,19 +1,24 @@
-"""Makes a batch of rows: padded on the right to the longest of the batch."""
+"""Makes a batch of rows: padded on the right to the longest of the batch, or laid end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftctl_trainer.data.chat import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Row = Mapping[str, Sequence[int]]
+
 
 class Collator:
     """
     Pads rows. The attention mask and the labels know padding by its place, not by its id.
+
+    Packed rows (those with position_ids) get no attention mask: their positions say who sees whom,
+    and padding has positions of its own, as if it were one more row.
 
     Args:
         pad_id: token id put where a row is shorter than the longest.
@@ -22,16 +27,56 @@ class Collator:
     def __init__(self, pad_id: int) -> None:
         self._pad_id = pad_id
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
-        """Return input_ids, attention_mask and labels: int64, [rows, longest row]."""
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """
+        Return input_ids, labels, and attention_mask or position_ids: int64, [rows, longest row].
+
+        `real_tokens`, [rows], are the tokens of each row without padding.
+        """
         import torch
 
         longest = max(len(row["input_ids"]) for row in rows)
-        columns: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+        places = "position_ids" if "position_ids" in rows[0] else "attention_mask"
+        columns: dict[str, list[Any]] = {"input_ids": [], places: [], "labels": []}
         for row in rows:
             length = len(row["input_ids"])
             missing = longest - length
             columns["input_ids"].append([*row["input_ids"], *[self._pad_id] * missing])
-            columns["attention_mask"].append([1] * length + [0] * missing)
             columns["labels"].append([*row["labels"], *[IGNORED] * missing])
+            columns[places].append(
+                [*row["position_ids"], *range(missing)]
+                if places == "position_ids"
+                else [1] * length + [0] * missing
+            )
+        columns["real_tokens"] = [len(row["input_ids"]) for row in rows]
         return {name: torch.tensor(values) for name, values in columns.items()}
+
+
+class EndToEndCollator:
+    """
+    Lays packed rows end to end, without padding, for attention kernels of variable length.
+
+    Those want to be told where each row begins: transformers hands `cu_seq_lens_*` and
+    `max_length_*` through to them.
+    """
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return input_ids, labels and position_ids, int64, [1, tokens of all rows]."""
+        import torch
+
+        batch: dict[str, Any] = {
+            name: torch.tensor([[value for row in rows for value in row[name]]])
+            for name in ("input_ids", "labels", "position_ids")
+        }
+        tokens = batch["position_ids"].shape[1]
+        starts = (batch["position_ids"][0] == 0).nonzero().flatten()
+        ends = torch.cat([starts, torch.tensor([tokens])]).to(torch.int32)
+        longest = int(ends.diff().max())
+        return {
+            **batch,
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": ends,
+            "max_length_q": longest,
+            "max_length_k": longest,
+            "real_tokens": torch.tensor([tokens]),
+        }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import TrainerCallback
 
@@ -18,6 +18,8 @@ from ftctl.errors import RunFailedError
 from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import Reporter
 from ftctl_trainer.model.lora import trainable
+
+T = TypeVar("T")
 
 STATE_FILE = "ftctl.json"
 # The trainer writes these beside the state; a resume reads neither, and one holds local paths.
@@ -32,6 +34,8 @@ class Counters:
     loss_sum: float = 0.0
     """Of the steps since the last logged line."""
     steps_since_log: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the method's own measures, over the same steps."""
     best_loss: float | None = None
     best_step: int | None = None
 
@@ -55,17 +59,30 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._tokens_at_log = counters.real_tokens
         self._steps_timed = 0
 
-    def add(self, loss: Any, real_tokens: Any) -> None:
-        """Count a forward pass: its share of the step's loss, and its tokens without padding."""
+    def add(self, loss: Any, real_tokens: Any, **measures: float) -> None:
+        """
+        Count a forward pass.
+
+        Args:
+            loss: its share of the step's loss.
+            real_tokens: its tokens without padding.
+            measures: its shares of fields of Metrics that the method knows.
+        """
         self._loss = self._loss + loss
         self._tokens = self._tokens + real_tokens
+        for name, value in measures.items():
+            self.counters.sums[name] = self.counters.sums.get(name, 0.0) + value
 
-    def evaluated(self, step: int, epoch: float, loss: float, seconds: float) -> None:
-        """Take in a held-out loss, and leave its time out of the pace."""
+    def evaluated(
+        self, step: int, epoch: float, measures: Mapping[str, float], seconds: float
+    ) -> None:
+        """Take in what was measured on held-out rows, and leave its time out of the pace."""
         self._since += seconds
+        loss = measures["loss"]
         if self.counters.best_loss is None or loss < self.counters.best_loss:
             self.counters.best_loss, self.counters.best_step = loss, step
-        self._reporter.metrics(Metrics(step=step, epoch=epoch, eval_loss=loss))
+        held_out = {f"eval_{name}": value for name, value in measures.items()}
+        self._reporter.metrics(Metrics.model_validate({"step": step, "epoch": epoch, **held_out}))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
@@ -88,21 +105,23 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         if not logs or "loss" not in logs:
             return
         counters, elapsed_s = self.counters, max(time.monotonic() - self._since, 1e-9)
+        steps = max(counters.steps_since_log, 1)
         tokens = counters.real_tokens - self._tokens_at_log
         self._reporter.metrics(
             Metrics(
                 step=state.global_step,
                 epoch=round(state.epoch, 4),
-                loss=counters.loss_sum / max(counters.steps_since_log, 1),
+                loss=counters.loss_sum / steps,
                 lr=logs.get("learning_rate"),
                 grad_norm=logs.get("grad_norm"),
                 real_tokens=counters.real_tokens,
                 real_tokens_per_s=tokens / elapsed_s,
                 step_s=elapsed_s / max(self._steps_timed, 1),
                 peak_memory_gib=peak_memory_gib(),
+                **{name: value / steps for name, value in counters.sums.items()},
             )
         )
-        counters.loss_sum, counters.steps_since_log = 0.0, 0
+        counters.loss_sum, counters.steps_since_log, counters.sums = 0.0, 0, {}
         self._tokens_at_log, self._steps_timed = counters.real_tokens, 0
         self._since = time.monotonic()
 
@@ -125,7 +144,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.counters.real_tokens += tokens
 
 
-def timed(work: Callable[[], float]) -> tuple[float, float]:
+def timed(work: Callable[[], T]) -> tuple[T, float]:
     """Return what `work` returns, and the seconds it took."""
     start = time.monotonic()
     value = work()

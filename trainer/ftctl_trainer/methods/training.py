@@ -1,28 +1,26 @@
-"""One SFT training, from the newest checkpoint to the last step."""
+"""One training, whatever its method: from the newest checkpoint to the last step."""
 
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import StageContext
-from ftctl_trainer.data.collator import Collator
+from ftctl_trainer.methods.arguments import common_arguments
+from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.progress import Counters, Progress
-from ftctl_trainer.methods.sft import sft_arguments, sft_trainer
 from ftctl_trainer.model.activations import recomputes
+from ftctl_trainer.model.lora import trainable
 from ftctl_trainer.model.precision import Precision
-from ftctl_trainer.rows import RunRows
 from ftctl_trainer.stop import end_if_stopped
 
 _log = logging.getLogger(__name__)
 
 
-def train_sft(
-    ctx: StageContext, tuned: Any, tokenizer: Any, rows: RunRows, precision: Precision
-) -> None:
+def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -> None:
     """
     Train in place; `tuned` ends with the weights to publish.
 
@@ -40,33 +38,30 @@ def train_sft(
     done = checkpoints.download_newest(start)
     counters = Counters.read(start) if done is not None else Counters()
     ctx.reporter.rewind(done or 0)
-    progress = Progress(ctx.reporter, checkpoints, ctx.stop, counters)
-    held_out = [rows.eval_tokens[number] for number in range(len(rows.eval_tokens))]
-    trainer = sft_trainer(
+    trainer = _built(
         tuned,
-        sft_arguments(
-            training,
-            precision=precision,
-            shuffle=ctx.run.config.dataset.shuffle,
-            evaluates=bool(held_out),
-            recomputes=recomputes(
-                training.gradient_checkpointing,
-                tuned,
-                [len(row) for row in rows.train_tokens.input_ids],
-                training.per_device_train_batch_size,
+        lambda: method.trainer(
+            tuned,
+            common_arguments(
+                training,
+                precision=precision,
+                shuffle=ctx.run.config.dataset.shuffle,
+                evaluates=method.evaluates,
+                recomputes=recomputes(
+                    training.gradient_checkpointing,
+                    tuned,
+                    method.lengths,
+                    training.per_device_train_batch_size,
+                ),
+                output_dir=workdir / "training",
             ),
-            output_dir=workdir / "training",
+            Progress(ctx.reporter, checkpoints, ctx.stop, counters),
         ),
-        rows=[rows.train_tokens[number] for number in range(len(rows.train_tokens))],
-        held_out=held_out,
-        collate=Collator(tokenizer.pad_token_id),
-        tokenizer=tokenizer,
-        progress=progress,
     )
     if done is not None:
         ctx.reporter.event("resumed", step=done)
         _log.info("going on from the checkpoint of step %d", done)
-    total = _total_steps(trainer.args, len(rows.train_tokens))
+    total = method.steps(max(trainer.args.world_size, 1))
     if done is not None and done >= total:
         load_weights(tuned, start)
         ctx.reporter.progress(done, total)
@@ -86,6 +81,23 @@ def load_weights(tuned: Any, checkpoint: Path) -> None:
     set_peft_model_state_dict(tuned, load_peft_weights(str(checkpoint), device="cpu"))
 
 
+def _built(tuned: Any, build: Callable[[], Any]) -> Any:
+    """
+    Build a trainer, and undo what TRL does to the weights and the output.
+
+    TRL rounds the trainable weights of a quantized model to bfloat16; small updates would be lost
+    in it, and the gradient scaler refuses them.
+    """
+    from transformers import PrinterCallback
+
+    before = {name: weight.data for name, weight in trainable(tuned).items()}
+    trainer = build()
+    trainer.remove_callback(PrinterCallback)
+    for name, weight in trainable(tuned).items():
+        weight.data = before[name]
+    return trainer
+
+
 def _take_best(checkpoints: Checkpoints, tuned: Any, counters: Counters, folder: Path) -> None:
     best = counters.best_step
     assert best is not None
@@ -95,13 +107,3 @@ def _take_best(checkpoints: Checkpoints, tuned: Any, counters: Counters, folder:
     checkpoints.download(best, folder)
     load_weights(tuned, folder)
     _log.info("publishing step %d, whose held-out loss is lowest: %.4f", best, counters.best_loss)
-
-
-def _total_steps(arguments: Any, rows: int) -> int:
-    """Optimizer steps of the whole training, as transformers' Trainer counts them."""
-    if arguments.max_steps > 0:
-        return int(arguments.max_steps)
-    batch = arguments.per_device_train_batch_size * max(arguments.world_size, 1)
-    per_epoch = math.ceil(math.ceil(rows / batch) / arguments.gradient_accumulation_steps)
-    steps: int = math.ceil(arguments.num_train_epochs * per_epoch)
-    return max(1, steps)

@@ -9,6 +9,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100
+# Of a batch, what the model's forward takes here.
+_SEEN = frozenset(
+    {
+        "input_ids",
+        "position_ids",
+        "cu_seq_lens_q",
+        "cu_seq_lens_k",
+        "max_length_q",
+        "max_length_k",
+    }
+)
 
 
 def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -20,7 +31,8 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
 
     Args:
         batch: input_ids and labels, each [rows, tokens], padded on the right: attention is causal,
-            so no real token sees padding, and a mask would only cost time.
+            so no real token sees padding, and a mask would only cost time. Packed rows come with
+            position_ids, by which the model tells them apart.
     """
     targets = batch["labels"][:, 1:]
     wanted = targets != IGNORED
@@ -31,7 +43,9 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        logits = model(input_ids=batch["input_ids"], use_cache=False).logits
+        logits = model(
+            **{name: batch[name] for name in _SEEN & batch.keys()}, use_cache=False
+        ).logits
     finally:
         hook.remove()
     return logits.float(), targets[wanted]

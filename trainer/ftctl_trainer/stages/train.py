@@ -23,6 +23,7 @@ from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
 from ftctl_trainer.methods.optimizers import check_optimizer
+from ftctl_trainer.model.attention import choose_attention
 from ftctl_trainer.model.dense import dense_copy
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
@@ -72,10 +73,7 @@ def run_train(ctx: StageContext) -> None:
 
 def _refuse_unavailable(config: Config) -> None:
     """A setting that would be ignored is refused: the run would not be what it says."""
-    for key, asked, have in (
-        ("training.method", config.training.method, "sft"),
-        ("training.packing", config.training.packing, False),
-    ):
+    for key, asked, have in (("training.method", config.training.method, "sft"),):
         if asked != have:
             raise ConfigError(
                 f"{asked} is not available in this version",
@@ -136,7 +134,11 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         folder,
         dtype=precision.dtype,
         use_8bit=config.use_8bit,
-        attn_implementation=config.attn_implementation,
+        attn_implementation=choose_attention(
+            config.attn_implementation,
+            packing=ctx.run.config.training.packing,
+            dtype=precision.dtype,
+        ),
         trust_remote_code=config.trust_remote_code,
     )
     tuned = add_lora(
@@ -196,10 +198,11 @@ def _train(
     ctx: StageContext, tuned: Any, tokenizer: Any, rows: RunRows, precision: Precision
 ) -> None:
     # TRL takes seconds to import: rows and names are checked before.
-    from ftctl_trainer.methods.training import train_sft
+    from ftctl_trainer.methods.choice import chosen_method
+    from ftctl_trainer.methods.training import train
 
     ctx.reporter.phase("training")
-    train_sft(ctx, tuned, tokenizer, rows, precision)
+    train(ctx, tuned, chosen_method(ctx.run, rows, tokenizer), precision)
 
 
 def _publish_reference(

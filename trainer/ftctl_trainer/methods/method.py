@@ -1,0 +1,72 @@
+"""What a training method is to the loop in training.py, and what its trainers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ftctl_trainer.methods.progress import Progress, timed
+
+
+class Method(Protocol):
+    """One method over the rows of one run. A method is a file beside this one."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of every sequence that goes through the model."""
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are held-out rows."""
+
+    def steps(self, world: int) -> int:
+        """Optimizer steps of the whole training on `world` devices."""
+
+    def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
+        """
+        Build TRL's trainer, which tells `progress` of every forward pass.
+
+        Args:
+            model: a PEFT model.
+            arguments: what common_arguments gives.
+        """
+
+
+class Told:
+    """What our subclasses of TRL's trainers share; among their bases it stands before TRL's."""
+
+    args: Any
+    state: Any
+    control: Any
+    callback_handler: Any
+    progress: Progress
+    look: Callable[[], Mapping[str, float]]
+    """Measures the model on the held-out rows; `loss` is among the measures, lower is better."""
+
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
+        """Measure in our own way, and tell the callbacks."""
+        measures, seconds = timed(self.look)
+        self.progress.evaluated(
+            self.state.global_step, round(self.state.epoch, 4), dict(measures), seconds
+        )
+        metrics = {f"eval_{name}": value for name, value in measures.items()}
+        # Callbacks hear of it, or the evaluation is asked for again at the epoch's end.
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def create_model_card(self, *args: Any, **options: Any) -> None:
+        """No card: a checkpoint is not for people."""
+
+
+def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """
+    Rows as TRL wants them, under a fingerprint of our own, as nothing of them is cached on disk.
+
+    The one that `datasets` 5 computes pickles pyarrow's types, which fails on Python 3.12.
+    """
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    return Dataset(InMemoryTable.from_pylist([dict(row) for row in rows]), fingerprint="rows")
