@@ -24,6 +24,7 @@ class RunRows:
 
     template: PromptTemplate
     train: list[Example]
+    held_out: list[Example]
     test: list[Example]
     train_tokens: TokenizedRows
     eval_tokens: TokenizedRows
@@ -63,6 +64,7 @@ def load_rows(store: Store, run: RunFile, tokenizer: Any) -> RunRows:
     return RunRows(
         template,
         train,
+        held_out,
         test,
         tokens("train", train),
         tokens("eval", held_out),

@@ -20,6 +20,15 @@ class Scores(Stored):
     )
     loss: float | None = Field(None, description="nats a label token, teacher-forced")
     perplexity: float | None = Field(None, description="exp(loss)")
+    chosen_likelier: float | None = Field(
+        None, description="share of held-out pairs whose chosen answer is the likelier one (dpo)"
+    )
+    preference_accuracy: float | None = Field(
+        None, description="share of held-out pairs whose chosen answer gained more by training"
+    )
+    reward_margin: float | None = Field(
+        None, description="mean gain of chosen over rejected answers, beta times nats"
+    )
     groups: dict[str, Scores] = Field(
         default_factory=dict, description="the same by script of the request: Latin, Cyrillic, ..."
     )

@@ -17,6 +17,7 @@ from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingCon
 from ftctl.contract.section import Positive, Section
 
 Dtype = Literal["float16", "bfloat16", "float32"]
+Method = Literal["sft", "dpo", "grpo"]
 
 
 class ModelConfig(Section):
@@ -89,7 +90,7 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the adapter is trained. Names are those of transformers' TrainingArguments."""
 
-    method: Literal["sft", "dpo", "grpo"] = Field("sft", description="training method")
+    method: Method = Field("sft", description="training method")
     per_device_train_batch_size: Positive = Field(1, description="rows a device and forward pass")
     per_device_eval_batch_size: Positive = Field(1, description="the same in evaluation")
     gradient_accumulation_steps: Positive = Field(4, description="forward passes an optimizer step")

@@ -55,12 +55,14 @@ class Event(Stored):
 
 
 class Metrics(Stored):
-    """One logged step. `eval_loss` stands only on lines of an evaluation."""
+    """One logged step. What begins with `eval_` stands only on lines of an evaluation."""
 
     step: int
     epoch: float
     time: datetime | None = Field(None, description="when it was logged, UTC")
-    loss: float | None = None
+    loss: float | None = Field(
+        None, description="of the method: nats a label token (sft), nats a pair (dpo), GRPO's"
+    )
     lr: float | None = None
     grad_norm: float | None = None
     real_tokens: int | None = Field(
@@ -71,7 +73,15 @@ class Metrics(Stored):
     peak_memory_gib: float | None = Field(
         None, description="of the GPU (reserved), or of the process on a CPU"
     )
+    preference_accuracy: float | None = Field(
+        None, description="share of pairs whose chosen answer gained more than the rejected (dpo)"
+    )
+    reward_margin: float | None = Field(
+        None, description="mean gain of chosen over rejected answers, beta times nats (dpo)"
+    )
     eval_loss: float | None = None
+    eval_preference_accuracy: float | None = None
+    eval_reward_margin: float | None = None
 
 
 class IndexRecord(Stored):

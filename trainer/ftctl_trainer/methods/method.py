@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from ftctl_trainer.methods.progress import Progress, timed
 
+# The adapter that TRL copies from the one to train, as the reference of DPO and GRPO.
+REFERENCE = "ref"
+
 
 class Method(Protocol):
     """One method over the rows of one run. A method is a file beside this one."""
@@ -14,6 +17,10 @@ class Method(Protocol):
     @property
     def lengths(self) -> Sequence[int]:
         """Tokens of every sequence that goes through the model."""
+
+    @property
+    def batch_rows(self) -> int:
+        """Sequences of a forward pass on one device."""
 
     @property
     def evaluates(self) -> bool:
@@ -29,6 +36,14 @@ class Method(Protocol):
         Args:
             model: a PEFT model.
             arguments: what common_arguments gives.
+        """
+
+    def scores(self, model: Any, *, trained: bool) -> dict[str, float]:
+        """
+        What the held-out rows say of a model, besides what every run is scored by.
+
+        Returns:
+            Fields of contract.evaluation.Scores.
         """
 
 
@@ -58,6 +73,16 @@ class Told:
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
         """No card: a checkpoint is not for people."""
+
+
+def drop_reference(model: Any) -> None:
+    """
+    Take the copy of an adapter away that nothing was trained into yet: the base is the reference.
+
+    TRL reads it with the adapter switched off where there is no copy.
+    """
+    if REFERENCE in model.peft_config:
+        model.delete_adapter(REFERENCE)
 
 
 def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -37,6 +37,11 @@ class Sft:
         return [len(row["input_ids"]) for row in self.rows]
 
     @property
+    def batch_rows(self) -> int:
+        """Sequences of a forward pass."""
+        return self.training.per_device_train_batch_size
+
+    @property
     def evaluates(self) -> bool:
         """Whether there are held-out rows."""
         return bool(self.held_out)
@@ -68,6 +73,10 @@ class Sft:
         # The loss is divided by the label tokens of the whole step in `compute_loss`.
         trainer.model_accepts_loss_kwargs = True
         return trainer
+
+    def scores(self, model: Any, *, trained: bool) -> dict[str, float]:
+        """Nothing more: the loss that is trained is measured of every run."""
+        return {}
 
     def _held_out_loss(self, model: Any, collate: Callable[..., Any]) -> float:
         """Weighted by label tokens and not by batches."""

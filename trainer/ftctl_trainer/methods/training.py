@@ -51,7 +51,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                     training.gradient_checkpointing,
                     tuned,
                     method.lengths,
-                    training.per_device_train_batch_size,
+                    method.batch_rows,
                 ),
                 output_dir=workdir / "training",
             ),

@@ -59,6 +59,17 @@ def label_loss_sum(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
+def row_log_probs(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """Log-probability of each row's labels together, nats; float32, [rows]."""
+    import torch
+
+    logits, targets = label_logits(model, batch)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    rows = (batch["labels"][:, 1:] != IGNORED).nonzero()[:, 0]
+    sums = torch.zeros(len(batch["labels"]), dtype=losses.dtype, device=losses.device)
+    return sums.index_add(0, rows, -losses)
+
+
 def mean_label_loss(
     model: Any,
     rows: Sequence[Mapping[str, Sequence[int]]],

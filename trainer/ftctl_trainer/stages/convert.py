@@ -160,7 +160,7 @@ def _not_proven(ctx: StageContext, proof: Verification) -> VerificationError:
         for of, check in missed
     ]
     hint = "Choose a type of more bits, or see the limits in quantize.verify.thresholds."
-    if worse := what_training_did(ctx.store, ctx.layout):
+    if worse := what_training_did(ctx.store, ctx.layout, ctx.run.config.training.method):
         # Such weights lie far apart, and no type holds them: that is not the export's fault.
         facts.append(worse)
         hint = DIVERGED_HINT

@@ -22,6 +22,7 @@ from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, 
 from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
+from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.attention import choose_attention
 from ftctl_trainer.model.dense import dense_copy
@@ -73,13 +74,12 @@ def run_train(ctx: StageContext) -> None:
 
 def _refuse_unavailable(config: Config) -> None:
     """A setting that would be ignored is refused: the run would not be what it says."""
-    for key, asked, have in (("training.method", config.training.method, "sft"),):
-        if asked != have:
-            raise ConfigError(
-                f"{asked} is not available in this version",
-                where=key,
-                hint=f"Use {str(have).lower()}.",
-            )
+    if config.training.method == "grpo":
+        raise ConfigError(
+            "grpo is not available in this version",
+            where="training.method",
+            hint="Use sft or dpo.",
+        )
     check_optimizer(config.training.optim)
     check_tracker(config)
 
@@ -92,6 +92,11 @@ def _tune(
     precision: Precision,
     adapter: Path,
 ) -> None:
+    # TRL takes seconds to import: rows and names are checked before.
+    from ftctl_trainer.methods.choice import chosen_method
+    from ftctl_trainer.methods.training import train
+
+    method = chosen_method(ctx.run, rows, tokenizer)
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision)
     end_if_stopped(ctx.stop)
@@ -100,12 +105,13 @@ def _tune(
         rows, ctx.run.config.dataset.always_allowed_actions
     )
     if evaluation.before is None:
-        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows)
-    _train(ctx, tuned, tokenizer, rows, precision)
+        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows, method)
+    ctx.reporter.phase("training")
+    train(ctx, tuned, method, precision)
     if evaluation.after is None:
-        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows)
+        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows, method)
     ctx.reporter.flush()
-    if worse := what_training_did(ctx.store, ctx.layout):
+    if worse := what_training_did(ctx.store, ctx.layout, ctx.run.config.training.method):
         _log.warning("%s. %s", worse, DIVERGED_HINT)
 
     ctx.reporter.phase("saving adapter")
@@ -164,6 +170,7 @@ def _evaluate(
     folder: Path,
     tokenizer: Any,
     rows: RunRows,
+    method: Method,
 ) -> Evaluation:
     import torch
 
@@ -182,6 +189,7 @@ def _evaluate(
     scores, answers = evaluate_model(
         model, tokenizer, rows, answering, on_batch=partial(end_if_stopped, ctx.stop)
     )
+    scores = scores.model_copy(update=method.scores(tuned, trained=when == "after"))
     evaluation = with_answers(evaluation, when, scores, answers)
     ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
     _log.info(
@@ -192,17 +200,6 @@ def _evaluate(
         _percent(scores.valid_json),
     )
     return evaluation
-
-
-def _train(
-    ctx: StageContext, tuned: Any, tokenizer: Any, rows: RunRows, precision: Precision
-) -> None:
-    # TRL takes seconds to import: rows and names are checked before.
-    from ftctl_trainer.methods.choice import chosen_method
-    from ftctl_trainer.methods.training import train
-
-    ctx.reporter.phase("training")
-    train(ctx, tuned, chosen_method(ctx.run, rows, tokenizer), precision)
 
 
 def _publish_reference(
