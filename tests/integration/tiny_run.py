@@ -46,6 +46,7 @@ class TinyRun:
     train: list[dict[str, Any]] = field(default_factory=lambda: list(action_rows(24)))
     held_out: list[dict[str, Any]] = field(default_factory=lambda: list(action_rows(4, first=24)))
     run_id: str = "tiny-0123456789ab"
+    reward_files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = FolderStore(self.root / "store")
@@ -72,6 +73,7 @@ class TinyRun:
             ),
             data=record,
             template=TEMPLATE,
+            reward_files=self.reward_files,
             config=Config.model_validate(self._config()),
         )
         self.file.write_text(yaml.safe_dump(run.model_dump(mode="json")), encoding="utf-8")

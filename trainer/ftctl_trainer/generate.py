@@ -68,12 +68,17 @@ def stop_token_ids(model: Any, tokenizer: Any, labels: Sequence[Sequence[int]]) 
 
     A chat template may end a turn with another special token than the tokenizer's end token.
     """
-    found = {tokenizer.eos_token_id}
+    found: set[int | None] = set(ends_of_answers(tokenizer, labels))
     own = getattr(model.generation_config, "eos_token_id", None)
     found.update(own if isinstance(own, list) else [own])
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    found.update(row[-1] for row in labels if row and row[-1] in special)
     return sorted(token for token in found if token is not None)
+
+
+def ends_of_answers(tokenizer: Any, labels: Sequence[Sequence[int]]) -> list[int]:
+    """The same without what the model's own settings say."""
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    found = {row[-1] for row in labels if row and row[-1] in special}
+    return sorted(found | {tokenizer.eos_token_id} - {None})
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:

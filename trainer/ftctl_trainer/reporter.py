@@ -184,11 +184,17 @@ class StoreReporter:
 
 
 def _words(line: Metrics) -> str:
+    if line.eval_reward is not None:
+        return f"step {line.step}: held-out reward {line.eval_reward:.4f}"
     if line.eval_loss is not None:
-        return f"step {line.step}: held-out loss {line.eval_loss:.4f}"
+        won = line.eval_preference_accuracy
+        pairs = "" if won is None else f", {won:.1%} of held-out pairs won"
+        return f"step {line.step}: held-out loss {line.eval_loss:.4f}{pairs}"
     parts = [f"step {line.step}"]
     if line.loss is not None:
         parts.append(f"loss {line.loss:.4f}")
+    if line.reward is not None:
+        parts.append(f"reward {line.reward:.4f}")
     if line.lr is not None:
         parts.append(f"lr {line.lr:.2e}")
     if line.real_tokens_per_s is not None:

@@ -51,7 +51,6 @@ def refuse_unavailable(config: Config) -> None:
     """
     training, quantize = config.training, config.quantize
     wanted = {
-        f"training.method={training.method}": training.method == "grpo",
         "training.compute=fp8": training.compute == "fp8",
         "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",

@@ -29,6 +29,9 @@ class Scores(Stored):
     reward_margin: float | None = Field(
         None, description="mean gain of chosen over rejected answers, beta times nats"
     )
+    reward: float | None = Field(
+        None, description="mean reward of the likeliest answers to held-out prompts (grpo)"
+    )
     groups: dict[str, Scores] = Field(
         default_factory=dict, description="the same by script of the request: Latin, Cyrillic, ..."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ftctl.contract.spec import Config
@@ -29,6 +30,7 @@ def deciding(
     revision: str,
     data_digest: str,
     template: str,
+    reward_files: Mapping[str, str] | None = None,
     nonce: str | None = None,
 ) -> dict[str, Any]:
     """
@@ -39,6 +41,7 @@ def deciding(
         revision: hub commit, or sha256 of a local model's files.
         data_digest: digest of the data set.
         template: text of the prompt layout.
+        reward_files: texts of the files that grpo.rewards names, by these names.
         nonce: makes a second run of the same inputs (`--new`).
     """
     sections = config.model_dump(mode="json", exclude=set(_OPERATIONAL))
@@ -53,6 +56,10 @@ def deciding(
     method = config.training.method
     for other in {"dpo", "grpo"} - {method}:
         sections.pop(other)
+    if reward_files:
+        sections["grpo"]["files"] = {
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in reward_files.items()
+        }
     return {
         "pipeline": PIPELINE,
         "model_name": model,

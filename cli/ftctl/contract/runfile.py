@@ -33,6 +33,9 @@ class RunFile(Stored):
     model: ModelSource
     data: DatasetRecord
     template: str = Field(description="text of the prompt layout (Jinja)")
+    reward_files: dict[str, str] = Field(
+        default_factory=dict, description="texts of the files that grpo.rewards names"
+    )
     created: datetime | None = Field(
         None, description="when the store first saw the run; outside its identity"
     )

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from ftctl.contract import qtypes
 from ftctl.contract.filename import FileName
 from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
+from ftctl.contract.rewards import parse_reward
 from ftctl.contract.section import Positive, Section
 
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -168,12 +169,29 @@ class GrpoConfig(Section):
         None, description="held-out rows of this method, instead of dataset.eval"
     )
     max_completion_length: int | None = Field(
-        None, ge=1, description="tokens a completion may have"
+        None, ge=1, description="tokens a completion may have; null: 256"
     )
     num_generations: int = Field(2, ge=2, description="completions a prompt")
     use_cache: bool = Field(True, description="key-value cache while generating")
     beta: float = Field(0.04, ge=0, description="weight of the KL term")
-    rewards: list[str] = Field(["json_action"], description="reward functions, summed")
+    rewards: list[str] = Field(
+        ["json_action"],
+        min_length=1,
+        description="reward functions, summed: json_action, json_schema:FILE.json, regex:PATTERN, "
+        "length:TOKENS, similarity, FILE.py:FUNCTION; each may have a weight: 0.5*length:40",
+    )
+
+    @field_validator("rewards")
+    @classmethod
+    def _known_rewards(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_reward(text)
+        return value
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens a completion may have."""
+        return self.max_completion_length or 256
 
 
 class DpoConfig(Section):
@@ -336,6 +354,17 @@ class Config(Section):
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="an experiment tracker"
     )
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Config:
+        t, group = self.training, self.grpo.num_generations
+        answers = t.per_device_train_batch_size * t.gradient_accumulation_steps
+        if t.method == "grpo" and answers % group:
+            raise ValueError(
+                f"grpo.num_generations={group} does not divide the {answers} answers of a step "
+                "(training.per_device_train_batch_size * training.gradient_accumulation_steps)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _precision_agrees(self) -> Config:

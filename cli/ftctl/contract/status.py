@@ -79,7 +79,15 @@ class Metrics(Stored):
     reward_margin: float | None = Field(
         None, description="mean gain of chosen over rejected answers, beta times nats (dpo)"
     )
+    reward: float | None = Field(None, description="mean reward of the answers (grpo)")
+    kl: float | None = Field(
+        None, description="mean distance of an answer's tokens from the reference, nats (grpo)"
+    )
+    completion_tokens: float | None = Field(
+        None, description="mean length of the answers, in tokens (grpo)"
+    )
     eval_loss: float | None = None
+    eval_reward: float | None = None
     eval_preference_accuracy: float | None = None
     eval_reward_margin: float | None = None
 

@@ -17,6 +17,7 @@ from ftctl.estimate.steps import (
     CPU_CORE_FLOPS,
     GPU_EFFICIENCY,
     TERA,
+    grpo_steps,
     total_steps,
     trained_tokens,
     training_seconds,
@@ -117,6 +118,12 @@ def _steps(config: Config, rows: Rows | None) -> dict[str, int | None]:
     if rows is None or not rows.train:
         steps = config.training.max_steps
         return {"steps": steps if steps > 0 else None, "tokens": None}
+    if config.training.method == "grpo":
+        steps = grpo_steps(
+            config.training, len(rows.train), config.grpo.num_generations, world=world
+        )
+        # How long the model's own answers will be cannot be known.
+        return {"steps": steps, "tokens": None}
     steps = total_steps(config.training, rows.train, world=world)
     return {
         "steps": steps,

@@ -40,6 +40,20 @@ def steps_of(training: TrainingConfig, sequences: int, *, world: int = 1) -> int
     return max(1, math.ceil(training.num_train_epochs * an_epoch))
 
 
+def grpo_steps(training: TrainingConfig, prompts: int, generations: int, *, world: int = 1) -> int:
+    """Optimizer steps of GRPO: prompts that do not fill an epoch's last step are left out of it."""
+    if training.max_steps > 0:
+        return training.max_steps
+    an_epoch = prompts // a_step(training, generations, world)
+    return max(1, math.ceil(training.num_train_epochs * an_epoch))
+
+
+def a_step(training: TrainingConfig, generations: int, world: int = 1) -> int:
+    """Prompts of one step of GRPO, each answered `generations` times."""
+    answers = training.per_device_train_batch_size * training.gradient_accumulation_steps * world
+    return max(1, answers // generations)
+
+
 def _sequences(training: TrainingConfig, lengths: Sequence[int]) -> int:
     if not training.packing:
         return len(lengths)

@@ -20,6 +20,7 @@ from ftctl.data.objects import ObjectStore
 from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
 from ftctl.runs.model import resolve_model
+from ftctl.runs.rewards import reward_files
 from ftctl.storage.open import open_store
 
 
@@ -55,6 +56,7 @@ def prepare(
     model = resolve_model(config.model.model_name, config.model.revision)
     record = dataset_record(dataset)
     template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
+    rewards = reward_files(config, base_dir)
     nonce = secrets.token_hex(8) if new else None
     inputs = deciding(
         config,
@@ -62,6 +64,7 @@ def prepare(
         revision=model.revision,
         data_digest=record.digest,
         template=template,
+        reward_files=rewards,
         nonce=nonce,
     )
     digest = content_hash(inputs)
@@ -73,6 +76,7 @@ def prepare(
         model=model,
         data=record,
         template=template,
+        reward_files=rewards,
         config=_portable(config, name, store, base_dir),
     )
     return Prepared(run, dataset)

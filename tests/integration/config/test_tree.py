@@ -83,6 +83,8 @@ def an_override(path: str, default: object) -> str | None:
         "training.bf16": None,  # contradicts fp16 and torch_dtype
         "training.compute": "fp32",
         "training.method": "dpo",
+        "training.packing": None,  # contradicts the method
+        "grpo.rewards": "[similarity]",
         "other.cutoff_len": None,  # moved to training.max_seq_length
         "model.train_steps": None,  # moved to training.max_steps
         "other.hf_token": "secret:hub/token",

@@ -123,7 +123,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
-        pytest.param("training", "method", "grpo", id="method"),
         pytest.param("training", "compute", "fp8", id="fp8"),
         pytest.param("quantize", "imatrix", True, id="imatrix"),
         pytest.param("quantize", "merge_base", "best", id="merge-base"),

@@ -8,7 +8,11 @@ from typing import Any
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.example import Example
+from ftctl.errors import DataError
+from ftctl.estimate.steps import a_step
 from ftctl_trainer.data.pairs import Pair, tokenize_pairs
+from ftctl_trainer.data.prompts import Prompt, tokenize_prompts
+from ftctl_trainer.generate import ends_of_answers
 from ftctl_trainer.methods.method import Method
 from ftctl_trainer.rows import RunRows
 
@@ -18,6 +22,8 @@ def chosen_method(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
     match run.config.training.method:
         case "dpo":
             return _dpo(run.config, rows, tokenizer)
+        case "grpo":
+            return _grpo(run, rows, tokenizer)
         case _:
             from ftctl_trainer.methods.sft import sft
 
@@ -34,3 +40,40 @@ def _dpo(config: Config, rows: RunRows, tokenizer: Any) -> Method:
     from ftctl_trainer.methods.dpo import Dpo
 
     return Dpo(config.training, config.dpo.beta, train, held_out, tokenizer)
+
+
+def _grpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
+    from ftctl_trainer.methods.grpo import MEASURED, Grpo
+    from ftctl_trainer.methods.rewards import Rewards
+
+    training, settings = run.config.training, run.config.grpo
+    rewards = Rewards(settings.rewards, run.reward_files)
+    rewards.check(rows.train)
+
+    def tokenized(examples: Sequence[Example]) -> list[Prompt]:
+        return tokenize_prompts(
+            examples,
+            tokenizer,
+            rows.template,
+            max_length=training.max_seq_length,
+            answer_tokens=settings.completion_tokens,
+        )
+
+    prompts = tokenized(rows.train)
+    wanted = a_step(training, settings.num_generations)
+    if len(prompts) < wanted:
+        raise DataError(
+            f"{len(prompts)} prompts are fewer than the {wanted} of one step",
+            where="training.gradient_accumulation_steps",
+            hint="Lower it or per_device_train_batch_size, raise grpo.num_generations, or give "
+            "more rows.",
+        )
+    return Grpo(
+        training,
+        settings,
+        rewards,
+        prompts,
+        tokenized(rows.held_out[:MEASURED]),
+        tokenizer,
+        ends_of_answers(tokenizer, rows.train_tokens.labels),
+    )

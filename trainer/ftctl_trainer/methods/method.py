@@ -56,7 +56,7 @@ class Told:
     callback_handler: Any
     progress: Progress
     look: Callable[[], Mapping[str, float]]
-    """Measures the model on the held-out rows; `loss` is among the measures, lower is better."""
+    """Measures the model on the held-out rows; `loss`, or else `reward`, says what is best."""
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
         """Measure in our own way, and tell the callbacks."""

@@ -78,7 +78,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Take in what was measured on held-out rows, and leave its time out of the pace."""
         self._since += seconds
-        loss = measures["loss"]
+        # Of rewards more is better.
+        loss = measures["loss"] if "loss" in measures else -measures["reward"]
         if self.counters.best_loss is None or loss < self.counters.best_loss:
             self.counters.best_loss, self.counters.best_step = loss, step
         held_out = {f"eval_{name}": value for name, value in measures.items()}

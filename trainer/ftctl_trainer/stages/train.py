@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
-from ftctl.errors import ConfigError
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
 from ftctl_trainer.context import StageContext
@@ -74,12 +73,6 @@ def run_train(ctx: StageContext) -> None:
 
 def _refuse_unavailable(config: Config) -> None:
     """A setting that would be ignored is refused: the run would not be what it says."""
-    if config.training.method == "grpo":
-        raise ConfigError(
-            "grpo is not available in this version",
-            where="training.method",
-            hint="Use sft or dpo.",
-        )
     check_optimizer(config.training.optim)
     check_tracker(config)
 
