@@ -36,7 +36,7 @@ def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     return run
 
 
-def test_the_better_answers_gain_on_held_out_pairs(finished: TinyRun) -> None:
+def test_the_better_answers_gain_on_held_outpairs(finished: TinyRun) -> None:
     lines = finished.metrics()
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[0] == pytest.approx(0.6931, abs=0.05)  # ln 2: nothing is preferred yet
@@ -87,10 +87,10 @@ def test_rows_without_a_rejected_answer_are_refused(model: Path, tmp_path: Path)
 
 
 def _run(root: Path, model: Path) -> TinyRun:
-    return TinyRun(root, model, SETTINGS, train=_pairs(24), held_out=_pairs(4, first=24)).write()
+    return TinyRun(root, model, SETTINGS, train=pairs(24), held_out=pairs(4, first=24)).write()
 
 
-def _pairs(count: int, *, first: int = 0) -> list[dict[str, Any]]:
+def pairs(count: int, *, first: int = 0) -> list[dict[str, Any]]:
     """Polite answers are preferred to curt ones."""
     return [
         {

@@ -16,7 +16,7 @@ import yaml
 
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.modelfiles import folder_revision
-from ftctl.contract.runfile import ModelSource, RunFile
+from ftctl.contract.runfile import AdapterSource, ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset
 from ftctl.data.digest import push_dataset
@@ -47,6 +47,7 @@ class TinyRun:
     held_out: list[dict[str, Any]] = field(default_factory=lambda: list(action_rows(4, first=24)))
     run_id: str = "tiny-0123456789ab"
     reward_files: dict[str, str] = field(default_factory=dict)
+    init_adapter: AdapterSource | None = None
 
     def __post_init__(self) -> None:
         self.store = FolderStore(self.root / "store")
@@ -71,6 +72,7 @@ class TinyRun:
                 path=str(self.model),
                 revision=folder_revision(self.model) if self.model.is_dir() else "0" * 64,
             ),
+            init_adapter=self.init_adapter,
             data=record,
             template=TEMPLATE,
             reward_files=self.reward_files,

@@ -66,6 +66,7 @@ def objects_of(run: RunFile) -> list[dict[str, Any]]:
 def push_inputs(rendering: Rendering) -> None:
     """Put what pods read and may lack into the store: the data set, a model of this machine."""
     from ftctl.data.digest import push_dataset
+    from ftctl.storage.adapters import push_adapter
     from ftctl.storage.models import push_model
     from ftctl.storage.open import open_store
 
@@ -73,3 +74,4 @@ def push_inputs(rendering: Rendering) -> None:
     store = open_store(run.config.storage)
     push_dataset(store, rendering.prepared.dataset)
     push_model(store, run.model)
+    push_adapter(store, run.init_adapter)

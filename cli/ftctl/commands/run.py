@@ -44,6 +44,7 @@ def run(
     from ftctl.runs.modelcheck import check_export
     from ftctl.runs.outputs import check_outputs
     from ftctl.runs.prepare import prepare, require_hub_token
+    from ftctl.storage.adapters import push_adapter
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
 
@@ -62,6 +63,7 @@ def run(
     )
     check_export(prepared.run.config, prepared.run.model)
     push_dataset(store, prepared.dataset)
+    push_adapter(store, prepared.run.init_adapter)
     finish(register(store, prepared.run), store, as_json=as_json, quiet=quiet)
 
 

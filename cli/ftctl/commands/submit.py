@@ -120,9 +120,11 @@ def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: 
 def _push(store: Store, prepared: Prepared, *, quiet: bool) -> None:
     from ftctl.commands.progress import bytes_bar
     from ftctl.data.digest import push_dataset
+    from ftctl.storage.adapters import push_adapter
     from ftctl.storage.models import has_model, model_bytes, push_model
 
     push_dataset(store, prepared.dataset)
+    push_adapter(store, prepared.run.init_adapter)
     model = prepared.run.model
     if quiet or has_model(store, model):
         push_model(store, model)

@@ -15,7 +15,7 @@ PIPELINE = 2
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.
 _OUTSIDE: dict[str, tuple[str, ...]] = {
-    "model": ("model_name", "revision", "dataset_name", "new_model"),
+    "model": ("model_name", "revision", "dataset_name", "new_model", "init_adapter"),
     "training": ("logging_steps", "save_total_limit", "gradient_checkpointing"),
     "grpo": ("train_data", "val_data"),
     "dataset": ("train", "eval", "format", "eval_fraction", "max_bad", "limit"),
@@ -31,6 +31,7 @@ def deciding(
     data_digest: str,
     template: str,
     reward_files: Mapping[str, str] | None = None,
+    init_adapter: str | None = None,
     nonce: str | None = None,
 ) -> dict[str, Any]:
     """
@@ -42,6 +43,7 @@ def deciding(
         data_digest: digest of the data set.
         template: text of the prompt layout.
         reward_files: texts of the files that grpo.rewards names, by these names.
+        init_adapter: sha256 of the adapter that the run goes on from.
         nonce: makes a second run of the same inputs (`--new`).
     """
     sections = config.model_dump(mode="json", exclude=set(_OPERATIONAL))
@@ -60,6 +62,8 @@ def deciding(
         sections["grpo"]["files"] = {
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in reward_files.items()
         }
+    if init_adapter:
+        sections["model"]["init_adapter"] = init_adapter
     return {
         "pipeline": PIPELINE,
         "model_name": model,

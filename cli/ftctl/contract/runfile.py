@@ -23,6 +23,15 @@ class ModelSource(Stored):
     revision: str = Field(description="hub commit, or sha256 of the local files")
 
 
+class AdapterSource(Stored):
+    """An adapter that a run goes on from, and where the store has it."""
+
+    name: str = Field(description="as asked for in model.init_adapter")
+    prefix: str = Field(description="where in the store its files and their marker are")
+    revision: str = Field(description="sha256 of its files")
+    path: str | None = Field(None, description="folder on this machine; null for another run's")
+
+
 class RunFile(Stored):
     """A run, resolved: nothing in it is looked up again. It holds no secret."""
 
@@ -31,6 +40,7 @@ class RunFile(Stored):
     content_hash: str
     nonce: str | None = None
     model: ModelSource
+    init_adapter: AdapterSource | None = None
     data: DatasetRecord
     template: str = Field(description="text of the prompt layout (Jinja)")
     reward_files: dict[str, str] = Field(

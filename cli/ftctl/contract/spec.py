@@ -40,6 +40,11 @@ class ModelConfig(Section):
         min_length=1,
         description="names of the linear layers that get an adapter",
     )
+    init_adapter: str | None = Field(
+        None,
+        description="adapter to go on from: an earlier run of the store by its id, or a folder of "
+        "PEFT; DPO and GRPO take it as their reference",
+    )
     modules_to_save: list[str] = Field(
         ["lm_head"], description="layers trained whole, in float32, beside the adapter"
     )

@@ -156,14 +156,15 @@ def _owner(key: str) -> str:
 def _unreferenced(store: Store, runs: Sequence[str], before: datetime) -> Iterator[Leftover]:
     """Data sets and base models that no run of the store names."""
 
-    def names(run_id: str) -> tuple[str, str] | None:
+    def names(run_id: str) -> tuple[str, ...] | None:
         try:
             run = read_run(store, run_id)
         except NotFoundError:
             return None
-        return run.data.digest, run.model.revision
+        adapter = (run.init_adapter.revision,) if run.init_adapter else ()
+        return run.data.digest, run.model.revision, *adapter
 
-    used = {name for pair in each(names, runs) if pair for name in pair}
+    used = {name for found in each(names, runs) if found for name in found}
     kinds: tuple[tuple[Kind, str], ...] = (("dataset", DATASETS), ("model", MODELS))
     for kind, prefix in kinds:
         groups: dict[str, list[ObjectInfo]] = {}

@@ -19,6 +19,7 @@ from ftctl.data.digest import dataset_record
 from ftctl.data.objects import ObjectStore
 from ftctl.data.templates import load_template
 from ftctl.errors import ConfigError
+from ftctl.runs.adapters import find_adapter
 from ftctl.runs.model import resolve_model
 from ftctl.runs.rewards import reward_files
 from ftctl.storage.open import open_store
@@ -57,6 +58,7 @@ def prepare(
     record = dataset_record(dataset)
     template = load_template(config.dataset.template, *template_dirs, base_dir=base_dir)
     rewards = reward_files(config, base_dir)
+    adapter = find_adapter(config.model, store, base_dir)
     nonce = secrets.token_hex(8) if new else None
     inputs = deciding(
         config,
@@ -65,6 +67,7 @@ def prepare(
         data_digest=record.digest,
         template=template,
         reward_files=rewards,
+        init_adapter=adapter.revision if adapter else None,
         nonce=nonce,
     )
     digest = content_hash(inputs)
@@ -74,6 +77,7 @@ def prepare(
         content_hash=digest,
         nonce=nonce,
         model=model,
+        init_adapter=adapter,
         data=record,
         template=template,
         reward_files=rewards,

@@ -52,6 +52,15 @@ class Unfinished:
     started: datetime
 
 
+class Readable(Protocol):
+    """What may be read alone; a Store can more."""
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        """Return an object. Raises NotFoundError."""
+
+
 class Store(Protocol):
     """
     Objects by key, written whole or not at all.

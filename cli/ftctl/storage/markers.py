@@ -12,7 +12,7 @@ from ftctl.contract.checksum import file_sha256
 from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.status import now
 from ftctl.errors import StorageError
-from ftctl.storage.base import DamagedError, NotFoundError, Progress, Store
+from ftctl.storage.base import DamagedError, NotFoundError, Progress, Readable, Store
 from ftctl.storage.files import os_errors
 from ftctl.storage.keys import check_key
 from ftctl.storage.parallel import each
@@ -34,7 +34,7 @@ def write_marker(store: Store, prefix: str, files: Sequence[FileRecord], fence: 
     return content
 
 
-def read_marker(store: Store, prefix: str) -> Marker | None:
+def read_marker(store: Readable, prefix: str) -> Marker | None:
     """Return the marker of `prefix`, or None: then nothing below it may be trusted."""
     try:
         content = store.read(layout.marker(prefix))
@@ -147,5 +147,5 @@ def _is_here(path: Path, file: FileRecord) -> bool:
         )
 
 
-def _where(store: Store, key: str) -> str:
+def _where(store: Readable, key: str) -> str:
     return f"{store.url}/{key}"

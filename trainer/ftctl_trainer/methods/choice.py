@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftctl.contract.runfile import RunFile
-from ftctl.contract.spec import Config
 from ftctl.data.example import Example
 from ftctl.errors import DataError
 from ftctl.estimate.steps import a_step
@@ -21,7 +20,7 @@ def chosen_method(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
     """Make the method of training.method. Raises ConfigError, DataError: it cannot use the rows."""
     match run.config.training.method:
         case "dpo":
-            return _dpo(run.config, rows, tokenizer)
+            return _dpo(run, rows, tokenizer)
         case "grpo":
             return _grpo(run, rows, tokenizer)
         case _:
@@ -30,7 +29,9 @@ def chosen_method(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
             return sft(run.config.training, rows.train_tokens, rows.eval_tokens, tokenizer)
 
 
-def _dpo(config: Config, rows: RunRows, tokenizer: Any) -> Method:
+def _dpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
+    config = run.config
+
     def tokenized(examples: Sequence[Example]) -> list[Pair]:
         return tokenize_pairs(
             examples, tokenizer, rows.template, max_length=config.training.max_seq_length
@@ -39,7 +40,14 @@ def _dpo(config: Config, rows: RunRows, tokenizer: Any) -> Method:
     train, held_out = tokenized(rows.train), tokenized(rows.held_out)
     from ftctl_trainer.methods.dpo import Dpo
 
-    return Dpo(config.training, config.dpo.beta, train, held_out, tokenizer)
+    return Dpo(
+        config.training,
+        config.dpo.beta,
+        train,
+        held_out,
+        tokenizer,
+        continues=run.init_adapter is not None,
+    )
 
 
 def _grpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
@@ -76,4 +84,5 @@ def _grpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
         tokenized(rows.held_out[:MEASURED]),
         tokenizer,
         ends_of_answers(tokenizer, rows.train_tokens.labels),
+        continues=run.init_adapter is not None,
     )

@@ -14,8 +14,8 @@ from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.steps import steps_of
 from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.data.pairs import Pair
-from ftctl_trainer.methods.method import REFERENCE, Told, dataset, drop_reference
-from ftctl_trainer.methods.progress import Progress
+from ftctl_trainer.methods.method import Told, dataset, drop_reference
+from ftctl_trainer.methods.progress import REFERENCE, Progress
 from ftctl_trainer.model.labels import row_log_probs
 
 _MEASURED_PAIRS = 8

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ftctl_trainer.methods.progress import Progress, timed
-
-# The adapter that TRL copies from the one to train, as the reference of DPO and GRPO.
-REFERENCE = "ref"
+from ftctl_trainer.methods.progress import REFERENCE, Progress, timed
 
 
 class Method(Protocol):

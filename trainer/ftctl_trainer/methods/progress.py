@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,8 @@ from ftctl_trainer.model.lora import trainable
 
 T = TypeVar("T")
 
+# The adapter that TRL copies from the one to train, as the reference of DPO and GRPO.
+REFERENCE = "ref"
 STATE_FILE = "ftctl.json"
 # The trainer writes these beside the state; a resume reads neither, and one holds local paths.
 _LEFT_OUT = ("training_args.bin", "README.md")
@@ -132,6 +135,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for name in _LEFT_OUT:
             (folder / name).unlink(missing_ok=True)
+        # What training began with: every start makes it again.
+        shutil.rmtree(folder / REFERENCE, ignore_errors=True)
         (folder / STATE_FILE).write_text(json.dumps(asdict(self.counters)))
         self._checkpoints.save(state.global_step, folder, keep=self.counters.best_step)
 

@@ -13,7 +13,7 @@ from ftctl_trainer.methods.arguments import common_arguments
 from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.model.activations import recomputes
-from ftctl_trainer.model.lora import trainable
+from ftctl_trainer.model.lora import load_weights, trainable
 from ftctl_trainer.model.precision import Precision
 from ftctl_trainer.stop import end_if_stopped
 
@@ -72,13 +72,6 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
     if training.load_best and counters.best_step is not None:
         _take_best(checkpoints, tuned, counters, workdir / "best")
-
-
-def load_weights(tuned: Any, checkpoint: Path) -> None:
-    """Put a checkpoint's adapter into the model."""
-    from peft import load_peft_weights, set_peft_model_state_dict
-
-    set_peft_model_state_dict(tuned, load_peft_weights(str(checkpoint), device="cpu"))
 
 
 def _built(tuned: Any, build: Callable[[], Any]) -> Any:

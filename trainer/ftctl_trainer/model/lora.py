@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from ftctl.errors import ConfigError
@@ -48,6 +49,35 @@ def add_lora(
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
     return tuned
+
+
+def load_weights(tuned: Any, folder: Path) -> None:
+    """
+    Put the adapter of a folder, a checkpoint's for one, into the model.
+
+    Raises:
+        ConfigError: it is an adapter of other layers, or of other shapes.
+    """
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    weights = load_peft_weights(str(folder), device="cpu")
+    try:
+        found = set_peft_model_state_dict(tuned, weights)
+    except RuntimeError as error:  # torch names every tensor of another shape
+        raise _other_adapter(folder, str(error).strip().splitlines()[-1].strip()) from error
+    lacking = [name for name in found.missing_keys if name in trainable(tuned)]
+    if lacking or found.unexpected_keys:
+        raise _other_adapter(
+            folder, f"not the same layers: {[*lacking, *found.unexpected_keys][0]}"
+        )
+
+
+def _other_adapter(folder: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"the adapter does not fit the model: {why}",
+        where=str(folder),
+        hint="Name the base model, lora_r and lora_target_modules that it was trained with.",
+    )
 
 
 def trainable(model: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
+from ftctl.storage.adapters import pull_adapter
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
 from ftctl_trainer.context import StageContext
@@ -27,7 +28,7 @@ from ftctl_trainer.model.attention import choose_attention
 from ftctl_trainer.model.dense import dense_copy
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
-from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.lora import add_lora, load_weights, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import SAMPLE_TOKENS, choose_sequences, write_reference
@@ -149,6 +150,11 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         modules_to_save=config.modules_to_save,
         seed=ctx.run.config.training.seed,
     )
+    if ctx.run.init_adapter is not None:
+        start = ctx.workdir / "init"
+        pull_adapter(ctx.store, ctx.run.init_adapter, start)
+        load_weights(tuned, start)
+        _log.info("going on from the adapter of %s", ctx.run.init_adapter.name)
     fuse_lora(tuned)
     count = sum(weight.numel() for weight in trainable(tuned).values())
     _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
