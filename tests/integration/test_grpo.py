@@ -82,32 +82,11 @@ def test_a_run_killed_in_its_second_epoch_goes_on_to_the_same_bytes(
     assert run.metrics() == finished.metrics()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        pytest.param(
-            "import no_such_module\ndef vowels(answer, row): return 0\n",
-            "rewards.py:1: the reward's file fails: ModuleNotFoundError: No module named",
-            id="a-file-that-fails",
-        ),
-        pytest.param(
-            "def vowels(answer, row):\n    return 1 / 0\n",
-            "rewards.py:2: the reward 'vowels' fails on row row-24: ZeroDivisionError",
-            id="a-reward-that-raises",
-        ),
-        pytest.param(
-            "def vowels(answer, row): return float('nan')\n",
-            "rewards.py:vowels: the reward gives nan, which is no finite number, for row row-24",
-            id="a-reward-that-is-no-number",
-        ),
-    ],
-)
-def test_a_reward_that_does_not_work_ends_the_run_in_words(
-    model: Path, tmp_path: Path, text: str, message: str
-) -> None:
-    run = _run(tmp_path, model, reward=text)
+def test_a_reward_that_raises_ends_the_run_in_words(model: Path, tmp_path: Path) -> None:
+    run = _run(tmp_path, model, reward="def vowels(answer, row):\n    return 1 / 0\n")
     code, lines = run.train_now()
     assert code == 3, lines
+    message = "rewards.py:2: the reward 'vowels' fails on row row-24: ZeroDivisionError"
     assert message in lines[-1]["message"]
 
 

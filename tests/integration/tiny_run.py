@@ -150,7 +150,7 @@ class TinyRun:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl without what depends on the clock and the machine."""
-        timed = ("real_tokens_per_s", "step_s", "peak_memory_gib")
+        timed = ("time", "real_tokens_per_s", "step_s", "peak_memory_gib")
         return [
             {name: value for name, value in line.items() if name not in timed}
             for line in self.lines("metrics.jsonl")

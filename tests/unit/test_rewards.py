@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ftctl.contract.rewards import RewardName, parse_reward
 from ftctl.contract.spec import Config
 from ftctl.data.example import ActionPrompt, Example
-from ftctl.errors import DataError
+from ftctl.errors import ConfigError, DataError
 from ftctl_trainer.methods.rewards import Rewards
 
 ROW = Example(
@@ -91,6 +91,39 @@ def test_values_an_answer(names: list[str], answer: str, tokens: int, want: floa
     own = "def shout(answer, row):\n    return len(answer) if row['id'] == 'r' else 0\n"
     rewards = Rewards(names, {"s.json": SCHEMA, "tone.py": own})
     assert rewards.total(answer, tokens, ROW) == want
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "import no_such_module\n",
+            "tone.py:1: the reward's file fails: ModuleNotFoundError: No module named",
+            id="a-file-that-fails",
+        ),
+        pytest.param("x = 1\n", "tone.py: there is no function 'polite'", id="no-such-function"),
+        pytest.param("def polite(", "tone.py:1: the reward's file fails", id="syntax-error"),
+        pytest.param(
+            "def polite(answer, row):\n    return row['tone']\n",
+            "tone.py:2: the reward 'polite' fails on row r: KeyError: 'tone'",
+            id="raises",
+        ),
+        pytest.param(
+            "def polite(answer, row): return float('nan')\n",
+            "tone.py:polite: the reward gives nan, which is no finite number, for row r",
+            id="gives-nan",
+        ),
+        pytest.param(
+            "def polite(answer, row): return None\n",
+            "tone.py:polite: the reward gives None, which is no finite number, for row r",
+            id="gives-nothing",
+        ),
+    ],
+)
+def test_a_reward_that_does_not_work_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Rewards(["tone.py:polite"], {"tone.py": text}).total("hi", 1, ROW)
+    assert str(caught.value).startswith(message)
 
 
 def test_actions_are_not_rewarded_where_no_row_has_one() -> None:

@@ -159,7 +159,7 @@ def _work(
         _record_failure(context, reporter, error)
         raise
     except Exception as error:
-        known = expected_failure(error, str(workdir))
+        known = expected_failure(error, str(workdir), run.config if stage == "train" else None)
         _record_failure(context, reporter, known or error)
         if known is None:
             raise

@@ -51,6 +51,7 @@ def refuse_unavailable(config: Config) -> None:
     """
     training, quantize = config.training, config.quantize
     wanted = {
+        "model.use_dora=true": config.model.use_dora,
         "training.compute=fp8": training.compute == "fp8",
         "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base}": quantize.merge_base != "full",

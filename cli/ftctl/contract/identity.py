@@ -21,6 +21,12 @@ _OUTSIDE: dict[str, tuple[str, ...]] = {
     "dataset": ("train", "eval", "format", "eval_fraction", "max_bad", "limit"),
     "testing": ("test_dataset", "output_test_file", "batch_size"),
 }
+# Keys that came after the first runs: at their defaults they are left out, so that those runs
+# keep their names.
+_LATER: dict[str, tuple[str, ...]] = {
+    "model": ("use_rslora", "use_dora"),
+    "training": ("early_stopping", "loraplus_ratio"),
+}
 
 
 def deciding(
@@ -50,6 +56,10 @@ def deciding(
     for section, keys in _OUTSIDE.items():
         for key in keys:
             sections[section].pop(key)
+    for section, keys in _LATER.items():
+        for key in keys:
+            if sections[section][key] in (None, False):
+                sections[section].pop(key)
     # Limits of types that are not exported decide nothing.
     limits = sections["quantize"]["verify"]["thresholds"]
     sections["quantize"]["verify"]["thresholds"] = {

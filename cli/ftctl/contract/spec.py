@@ -35,6 +35,12 @@ class ModelConfig(Section):
     lora_r: int = Field(16, ge=1, le=1024, description="LoRA rank")
     lora_alpha: float = Field(32, gt=0, description="LoRA scale; the update is (alpha / r) B A")
     lora_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the adapter's input")
+    use_rslora: bool = Field(
+        False, description="scale the update by alpha / sqrt(r) (rsLoRA, arXiv:2312.03732)"
+    )
+    use_dora: bool = Field(
+        False, description="learn each weight's length apart (DoRA, arXiv:2402.09353); slower"
+    )
     lora_target_modules: list[str] = Field(
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         min_length=1,
@@ -136,6 +142,17 @@ class TrainingConfig(Section):
     save_total_limit: Positive = Field(5, description="checkpoints kept")
     load_best: bool = Field(
         False, description="publish the checkpoint with the lowest held-out loss"
+    )
+    early_stopping: int | None = Field(
+        None,
+        ge=1,
+        description="looks at the held-out rows without a gain after which training ends; "
+        "null: never",
+    )
+    loraplus_ratio: float | None = Field(
+        None,
+        ge=1,
+        description="learning rate of LoRA's B over A's (LoRA+, arXiv:2402.12354); null: alike",
     )
     group_by_length: bool = Field(
         False, description="batches of rows of like length: less padding, another order of rows"
@@ -359,6 +376,17 @@ class Config(Section):
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="an experiment tracker"
     )
+
+    @model_validator(mode="after")
+    def _something_is_looked_at(self) -> Config:
+        held_out = self.dataset.eval or self.dataset.eval_fraction or self.grpo.val_data
+        pushed = str(self.dataset.train or "").startswith("sha256:")  # may have a split of its own
+        if self.training.early_stopping and not (held_out or pushed):
+            raise ValueError(
+                "training.early_stopping needs held-out rows; set dataset.eval or "
+                "dataset.eval_fraction"
+            )
+        return self
 
     @model_validator(mode="after")
     def _groups_are_whole(self) -> Config:

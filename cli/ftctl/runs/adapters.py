@@ -26,6 +26,8 @@ _SHAPE = {
     "lora_alpha": "lora_alpha",
     "target_modules": "lora_target_modules",
     "modules_to_save": "modules_to_save",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
 }
 
 
@@ -86,7 +88,7 @@ def _check_shape(model: ModelConfig, settings: Mapping[str, Any], name: str) -> 
         if _plain(settings.get(theirs)) != _plain(getattr(model, ours))
     }
     if other:
-        wanted = " ".join(f"model.{key}={_shown(value)}" for key, value in other.items())
+        wanted = " ".join(f"model.{key}={_shown(key, value)}" for key, value in other.items())
         raise ConfigError(
             f"the adapter of {name} has another shape than the configuration's",
             where=_KEY,
@@ -95,8 +97,13 @@ def _check_shape(model: ModelConfig, settings: Mapping[str, Any], name: str) -> 
 
 
 def _plain(value: Any) -> Any:
-    return sorted(value or []) if isinstance(value, list | None) else value
+    """One form of what PEFT writes in several: no layers are null, what is off may be absent."""
+    return sorted(value) if isinstance(value, list) else value or None
 
 
-def _shown(value: Any) -> str:
-    return f"[{','.join(sorted(value or []))}]" if isinstance(value, list | None) else str(value)
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(sorted(value))}]"
+    if value is None:
+        return "[]" if key == "modules_to_save" else "false"
+    return str(value).lower()

@@ -1,6 +1,8 @@
 """Rows as tokens: cut, counted, padded; with a real tokenizer."""
 
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from ftctl_trainer.data.chat import IGNORED
 from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.data.template import PromptTemplate
 from ftctl_trainer.data.tokenize import tokenize_rows
-from ftctl_trainer.data.tokens import ensure_pad_token
+from ftctl_trainer.data.tokens import check_vocabulary, ensure_pad_token
 from tests.integration.data.tiny_tokenizer import CHATML, tiny_tokenizer
 
 LAYOUT = PromptTemplate("{{ user_input }}")
@@ -148,3 +150,16 @@ def test_a_batch_is_padded_to_its_longest_row_and_an_end_token_stays_a_label() -
         "real_tokens": [3, 1],
     }
     assert {str(tensor.dtype) for tensor in batch.values()} == {"torch.int64"}
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    rows = len(tokenizer) - 2
+    settings = {"model_type": "llama", "vocab_size": rows, "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    message = f"the tokenizer has 2 tokens that the model has no embedding for, .*knows {rows:,}"
+    with pytest.raises(ConfigError, match=message):
+        check_vocabulary(tokenizer, tmp_path)
+    tokenizer_fits = {**settings, "vocab_size": rows + 2}
+    (tmp_path / "config.json").write_text(json.dumps(tokenizer_fits))
+    check_vocabulary(tokenizer, tmp_path)

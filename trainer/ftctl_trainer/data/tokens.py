@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from ftctl.errors import ConfigError
@@ -36,3 +38,29 @@ def ensure_pad_token(tokenizer: Any) -> str:
         where="model.model_name",
         hint="Use a model whose tokenizer_config.json names an eos_token.",
     )
+
+
+def check_vocabulary(tokenizer: Any, folder: Path) -> None:
+    """
+    Refuse a tokenizer with tokens that the model of the folder has no embedding for.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        rows = {**settings, **settings.get("text_config", {})}.get("vocab_size")
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # what is wrong with it is said where the model is loaded
+    if not isinstance(rows, int):
+        return
+    beyond = sorted(
+        (number, token) for token, number in tokenizer.get_vocab().items() if number >= rows
+    )
+    if beyond:
+        raise ConfigError(
+            f"the tokenizer has {len(beyond):,} tokens that the model has no embedding for, "
+            f"{beyond[0][1]!r} the first: the model knows {rows:,}",
+            where=str(folder),
+            hint="Use the tokenizer files that belong to the model.",
+        )

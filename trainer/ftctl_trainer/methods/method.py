@@ -48,10 +48,13 @@ class Told:
     """What our subclasses of TRL's trainers share; among their bases it stands before TRL's."""
 
     args: Any
+    model: Any
+    optimizer: Any
     state: Any
     control: Any
     callback_handler: Any
     progress: Progress
+    loraplus_ratio: float | None = None
     look: Callable[[], Mapping[str, float]]
     """Measures the model on the held-out rows; `loss`, or else `reward`, says what is best."""
 
@@ -67,6 +70,23 @@ class Told:
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def create_optimizer(self, *args: Any, **options: Any) -> Any:
+        """Give LoRA's B matrices a rate of their own where LoRA+ is asked for."""
+        if self.loraplus_ratio is None:
+            return super().create_optimizer(*args, **options)  # type: ignore[misc]
+        from peft.optimizers import create_loraplus_optimizer
+        from transformers import Trainer
+
+        kind, settings = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer = create_loraplus_optimizer(
+            self.model,
+            kind,
+            loraplus_lr_ratio=self.loraplus_ratio,
+            loraplus_weight_decay=self.args.weight_decay,
+            **settings,
+        )
+        return self.optimizer
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
         """No card: a checkpoint is not for people."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import shutil
 import time
@@ -19,6 +20,8 @@ from ftctl.errors import RunFailedError
 from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import Reporter
 from ftctl_trainer.model.lora import trainable
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -41,6 +44,8 @@ class Counters:
     """Of the method's own measures, over the same steps."""
     best_loss: float | None = None
     best_step: int | None = None
+    looks_since_best: int = 0
+    stopped_early: bool = False
 
     @classmethod
     def read(cls, checkpoint: Path) -> Counters:
@@ -52,8 +57,19 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     """Follows one training. Between logged steps no tensor is read on a GPU: a read waits."""
 
     def __init__(
-        self, reporter: Reporter, checkpoints: Checkpoints, stop: Event, counters: Counters
+        self,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        stop: Event,
+        counters: Counters,
+        patience: int | None = None,
     ) -> None:
+        """
+        Args:
+            counters: where an earlier attempt left off.
+            patience: looks at the held-out rows without a gain after which training ends.
+        """
+        self._patience = patience
         self._reporter, self._checkpoints, self._stop = reporter, checkpoints, stop
         self.counters = counters
         self._loss: Any = 0.0
@@ -85,6 +101,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         loss = measures["loss"] if "loss" in measures else -measures["reward"]
         if self.counters.best_loss is None or loss < self.counters.best_loss:
             self.counters.best_loss, self.counters.best_step = loss, step
+            self.counters.looks_since_best = 0
+        else:
+            self.counters.looks_since_best += 1
         held_out = {f"eval_{name}": value for name, value in measures.items()}
         self._reporter.metrics(Metrics.model_validate({"step": step, "epoch": epoch, **held_out}))
 
@@ -103,6 +122,14 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
         if args.device.type == "cpu" or control.should_log or control.should_save:
             self._read(state.global_step)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End the training that gains nothing any more, with a checkpoint that says so."""
+        looks = self.counters.looks_since_best
+        if self._patience is None or looks < self._patience:
+            return
+        self.counters.stopped_early = control.should_save = control.should_training_stop = True
+        _log.info("stopping early: the last %d looks at the held-out rows showed no gain", looks)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Write a line of metrics."""

@@ -55,20 +55,21 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                 ),
                 output_dir=workdir / "training",
             ),
-            Progress(ctx.reporter, checkpoints, ctx.stop, counters),
+            Progress(ctx.reporter, checkpoints, ctx.stop, counters, training.early_stopping),
         ),
     )
     if done is not None:
         ctx.reporter.event("resumed", step=done)
         _log.info("going on from the checkpoint of step %d", done)
+    trainer.loraplus_ratio = training.loraplus_ratio
     total = method.steps(max(trainer.args.world_size, 1))
-    if done is not None and done >= total:
+    if done is not None and (done >= total or counters.stopped_early):
         load_weights(tuned, start)
         ctx.reporter.progress(done, total)
     else:
         trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
     checkpoints.flush()
-    if trainer.state.global_step < total and (done or 0) < total:
+    if trainer.state.global_step < total and (done or 0) < total and not counters.stopped_early:
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
     if training.load_best and counters.best_step is not None:
         _take_best(checkpoints, tuned, counters, workdir / "best")

@@ -19,10 +19,13 @@ def add_lora(
     target_modules: Sequence[str],
     modules_to_save: Sequence[str],
     seed: int,
+    **variants: bool,
 ) -> Any:
     """
     Return a PEFT model whose trainable weights, all float32, are drawn from `seed`.
 
+    Args:
+        variants: PEFT's use_rslora and use_dora.
     Raises:
         ConfigError: a layer named does not exist, or cannot have an adapter.
     """
@@ -41,6 +44,7 @@ def add_lora(
             lora_dropout=dropout,
             target_modules=sorted(target_modules),
             modules_to_save=sorted(modules_to_save) or None,
+            **variants,
             bias="none",
             task_type="CAUSAL_LM",
         ),

@@ -16,7 +16,7 @@ from ftctl.storage.markers import download_folder, read_marker, upload_folder, w
 from ftctl_trainer.adapter import save_adapter
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import prompt_messages
-from ftctl_trainer.data.tokens import ensure_pad_token
+from ftctl_trainer.data.tokens import check_vocabulary, ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
 from ftctl_trainer.evaluation_file import stored_evaluation
@@ -60,6 +60,7 @@ def run_train(ctx: StageContext) -> None:
     folder = model_folder(ctx.run.model, ctx.store)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.model.trust_remote_code)
     ensure_pad_token(tokenizer)
+    check_vocabulary(tokenizer, folder)
     rows = load_rows(ctx.store, ctx.run, tokenizer)
     end_if_stopped(ctx.stop)
 
@@ -148,6 +149,8 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
         dropout=config.lora_dropout,
         target_modules=config.lora_target_modules,
         modules_to_save=config.modules_to_save,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
         seed=ctx.run.config.training.seed,
     )
     if ctx.run.init_adapter is not None:
@@ -178,7 +181,7 @@ def _evaluate(
         return evaluation
     ctx.reporter.phase(f"evaluating {when} training")
     model = tuned
-    if not torch.cuda.is_available() and not config.model.use_8bit:
+    if not (torch.cuda.is_available() or config.model.use_8bit or config.model.use_dora):
         model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
     answering = Answering(
         generates=config.testing.test,

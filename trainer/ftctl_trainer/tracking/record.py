@@ -20,7 +20,15 @@ _SERIES = {
     "real_tokens_per_s": "train/real_tokens_per_s",
     "step_s": "train/step_s",
     "peak_memory_gib": "train/peak_memory_gib",
+    "preference_accuracy": "train/preference_accuracy",
+    "reward_margin": "train/reward_margin",
+    "reward": "train/reward",
+    "kl": "train/kl",
+    "completion_tokens": "train/completion_tokens",
     "eval_loss": "eval/loss",
+    "eval_preference_accuracy": "eval/preference_accuracy",
+    "eval_reward_margin": "eval/reward_margin",
+    "eval_reward": "eval/reward",
 }
 # Where a run runs and is reported is no parameter of it.
 _OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other")
@@ -72,8 +80,8 @@ def lineage(run: RunFile) -> dict[str, str]:
 
 def _points(line: Metrics) -> Iterator[Point]:
     values = line.model_dump(exclude_none=True)
-    if line.eval_loss is not None:
-        values = {"eval_loss": line.eval_loss}
+    held_out = {key: value for key, value in values.items() if key.startswith("eval_")}
+    values = held_out or values
     moment = line.time or now()
     for key, name in _SERIES.items():
         if key in values:
@@ -82,7 +90,7 @@ def _points(line: Metrics) -> Iterator[Point]:
 
 def _scores(scores: Scores, step: int) -> Iterator[Point]:
     # The loss of these rows is another than that of the evaluation during training.
-    for key in ("right_action", "valid_json", "exact_match", "perplexity"):
+    for key in ("right_action", "valid_json", "exact_match", "perplexity", "chosen_likelier"):
         value = getattr(scores, key)
         if value is not None:
             yield Point(f"eval/{key}", step, float(value), now())

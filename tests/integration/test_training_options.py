@@ -1,0 +1,58 @@
+"""Options of a training that change where it ends, or what is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.tiny_model import make_tiny_model
+from tests.integration.tiny_run import TinyRun
+
+ADAPTER = "adapter/adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model."""
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def test_training_that_gains_nothing_ends_early_and_stays_ended(
+    model: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "dataset": {"eval_fraction": 0.1},
+        # Too little to change a loss at all.
+        "training": {"learning_rate": 1e-12, "eval_steps": 2, "early_stopping": 2},
+        "testing": {"test": False},
+    }
+    run = TinyRun(tmp_path, model, settings).write()
+    code, lines = run.train_now()
+    assert code == 0, lines
+    assert any("stopping early: the last 2 looks" in line["message"] for line in lines)
+    assert [line["step"] for line in run.metrics() if "eval_loss" in line] == [2, 4, 6]
+
+    adapter = run.read(ADAPTER)
+    run.store.delete(f"{run.layout.adapter}_COMPLETE")
+    run.store.delete(f"{run.layout.reference}_COMPLETE")
+    code, lines = run.train_now()
+    assert code == 0, lines
+    assert run.read(ADAPTER) == adapter
+    assert [line["step"] for line in run.metrics() if "eval_loss" in line] == [2, 4, 6]
+
+
+def test_lora_variants_learn_and_are_written_down(model: Path, tmp_path: Path) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "model": {"use_dora": True, "use_rslora": True},
+        "training": {"loraplus_ratio": 4.0, "learning_rate": 2e-3},
+    }
+    run = TinyRun(tmp_path, model, settings).write()
+    code, lines = run.train_now()
+    assert code == 0, lines
+    losses = [line["loss"] for line in run.metrics() if "loss" in line]
+    assert losses[-1] < losses[0] - 0.3
+    config = json.loads(run.read("adapter/adapter_config.json"))
+    assert (config["use_dora"], config["use_rslora"]) == (True, True)
