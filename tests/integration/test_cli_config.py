@@ -185,7 +185,11 @@ def test_explain_as_json_and_of_a_group_without_keys() -> None:
     code, out, _ = ftctl("config", "explain", "experiment", "--json")
     assert (code, json.loads(out)) == (
         0,
-        {"key": "experiment", "choices": "quickstart, smoke", "example": "experiment=smoke"},
+        {
+            "key": "experiment",
+            "choices": "dpo-quickstart, grpo-quickstart, quickstart, smoke",
+            "example": "experiment=smoke",
+        },
     )
 
 
@@ -217,7 +221,7 @@ def test_groups_lists_the_users_choices_too(workdir: Path) -> None:
     code, out, err = ftctl("config", "groups", "-cd", ".", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["cluster"]["ours"] == "Our cluster."
-    assert "  ours           Our cluster.\n" in ftctl("config", "groups", "-cd", ".")[1]
+    assert "  ours             Our cluster.\n" in ftctl("config", "groups", "-cd", ".")[1]
 
 
 def test_version_names_what_is_installed() -> None:

@@ -36,6 +36,12 @@ def load_of(config: Config, rows: Rows | None) -> Load:
         answer = min(longest, math.ceil(margin * rows.answers) or longest)
     if not config.dataset.assistant_only:
         answer = longest
+    if training.method == "grpo":
+        # A row's own answer is not trained on; the model's are, as long as they may be.
+        answer = config.grpo.completion_tokens
+        longest = min(training.max_seq_length, longest + answer)
     asked = bool(config.dataset.eval or config.dataset.eval_fraction)
     evaluates = rows.held_out > 0 if rows else asked
-    return Load(training.per_device_train_batch_size, longest, answer, evaluates)
+    # Of a pair both answers go through the model.
+    rows_at_once = training.per_device_train_batch_size * (2 if training.method == "dpo" else 1)
+    return Load(rows_at_once, longest, answer, evaluates)

@@ -77,6 +77,7 @@ def outcome_notes(evaluation: Evaluation | None, verification: Verification | No
         notes.append("keyword: the action that shares most word stems with the request.")
     if evaluation.overlap:
         notes.append(_overlap_note(evaluation.overlap))
+    notes += _method_notes(evaluation)
     if verification and verification.adapter_shows:
         notes.append(verification.adapter_shows)
     if verification and verification.merged_onto:
@@ -178,6 +179,28 @@ def _baseline_rows(baselines: Baselines) -> list[OutcomeRow]:
         for name, rate, groups in found
         if rate is not None
     ]
+
+
+def _method_notes(evaluation: Evaluation) -> list[str]:
+    """What DPO and GRPO are trained for, which no column has."""
+    before, after = evaluation.before or Scores(rows=0), evaluation.after or Scores(rows=0)
+    notes = []
+    if after.preference_accuracy is not None:
+        notes.append(
+            f"pairs: the chosen answer gained more in {percent(after.preference_accuracy)} of "
+            f"held-out pairs, {number(after.reward_margin)} on average."
+        )
+    if after.chosen_likelier is not None:
+        notes.append(
+            f"pairs: the chosen answer is the likelier in {percent(after.chosen_likelier)}, "
+            f"{percent(before.chosen_likelier)} before."
+        )
+    if after.reward is not None:
+        notes.append(
+            f"reward: the likeliest answers to held-out prompts get {number(after.reward)} on "
+            f"average, {number(before.reward)} before."
+        )
+    return notes
 
 
 def _overlap_note(overlap: Overlap) -> str:

@@ -12,8 +12,9 @@ from ftctl.estimate.architecture import Architecture
 from ftctl.estimate.facts import Rows
 from ftctl.estimate.host import gguf_bytes
 from ftctl.estimate.lengths import estimated_tokens
+from ftctl.estimate.load import load_of
 from ftctl.estimate.run import estimate_run
-from ftctl.estimate.steps import token_flops, total_steps, trained_tokens
+from ftctl.estimate.steps import grpo_steps, token_flops, total_steps, trained_tokens
 from ftctl.estimate.text import duration, estimate_text
 from ftctl.estimate.trained import Trained
 
@@ -196,3 +197,31 @@ def test_reads_cores(text: str, cores: float) -> None:
 )
 def test_times_are_rough(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_counts_whole_steps_of_groups_of_answers() -> None:
+    training = TrainingConfig(
+        method="grpo", per_device_train_batch_size=8, gradient_accumulation_steps=2
+    )
+    assert grpo_steps(training, 35, 4) == 3 * (35 // 4)
+    assert grpo_steps(training, 35, 4, world=2) == 3 * (35 // 8)
+    assert grpo_steps(training.model_copy(update={"max_steps": 7}), 35, 4) == 7
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "length"),
+    [
+        pytest.param("sft", 4, 90, id="sft"),
+        pytest.param("dpo", 8, 90, id="both-answers-of-a-pair"),
+        pytest.param("grpo", 4, 90 + 40, id="the-model's-own-answers"),
+    ],
+)
+def test_what_goes_through_the_model_at_once(method: str, rows: int, length: int) -> None:
+    config = Config.model_validate(
+        {
+            "training": {"method": method, "per_device_train_batch_size": 4},
+            "grpo": {"max_completion_length": 40},
+        }
+    )
+    load = load_of(config, Rows(train=[60, 90], answers=10, exact=True))
+    assert (load.rows, load.length) == (rows, length)

@@ -35,6 +35,20 @@ def test_a_run_without_actions_shows_what_was_measured() -> None:
     )
 
 
+def test_pairs_and_rewards_are_told_below_the_table() -> None:
+    told = Evaluation(
+        before=Scores(rows=4, chosen_likelier=0.5, reward=-1.0),
+        after=Scores(
+            rows=4, chosen_likelier=0.75, preference_accuracy=1.0, reward_margin=1.52, reward=0.25
+        ),
+    )
+    assert outcome_text(told, None).splitlines()[-3:] == [
+        "pairs: the chosen answer gained more in 100.0% of held-out pairs, 1.52 on average.",
+        "pairs: the chosen answer is the likelier in 75.0%, 50.0% before.",
+        "reward: the likeliest answers to held-out prompts get 0.250 on average, -1.00 before.",
+    ]
+
+
 def test_nothing_measured_is_said() -> None:
     assert outcome_text(None, None) == "nothing measured yet"
 
