@@ -53,7 +53,6 @@ def refuse_unavailable(config: Config) -> None:
     wanted = {
         "model.use_dora=true": config.model.use_dora,
         "training.compute=fp8": training.compute == "fp8",
-        "quantize.imatrix=true": quantize.imatrix,
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit
         ),
@@ -67,11 +66,11 @@ def refuse_unavailable(config: Config) -> None:
     problems += [
         Problem(
             None,
-            f"model.qtype={qtype} needs an importance matrix, which is not computed yet",
-            "Choose a type of more bits: q4_1, q4_k_m, iq4_xs.",
+            f"model.qtype={qtype} needs an importance matrix",
+            "Set quantize.imatrix=true, or choose a type of more bits: q4_k_m, iq4_xs.",
         )
         for qtype in config.model.qtypes
-        if qtype in qtypes.NEED_IMATRIX
+        if qtype in qtypes.NEED_IMATRIX and not quantize.imatrix
     ]
     if problems:
         raise as_error(problems)

@@ -30,6 +30,17 @@ WITH_LLAMA_CPP = (
 )
 
 
+WITH_IMATRIX = (
+    "Set paths.llama_cpp_dir to llama.cpp's sources, with llama-quantize and llama-imatrix built "
+    "beside each other."
+)
+
+
+def imatrix_tool(quantizer: Path) -> Path:
+    """llama-imatrix, where it is: beside llama-quantize."""
+    return quantizer.with_name("llama-imatrix")
+
+
 def llama_cpp_tools(paths: PathsConfig) -> tuple[Path, Path] | None:
     """llama.cpp's converter and quantizer, where paths.* lead to both: then all can be exported."""
     folder = Path(paths.llama_cpp_dir).expanduser()

@@ -10,7 +10,9 @@ from ftctl.contract.exportable import (
     BUILT_IN_ARCHITECTURES,
     BUILT_IN_GGUF_ARCHITECTURES,
     BUILT_IN_TYPES,
+    WITH_IMATRIX,
     WITH_LLAMA_CPP,
+    imatrix_tool,
     llama_cpp_tools,
 )
 from ftctl.contract.runfile import ModelSource
@@ -72,7 +74,14 @@ def check_export(config: Config, model: ModelSource) -> None:
         ConfigError: an architecture or a quantization type that needs llama.cpp's own tools, where
             they are not.
     """
-    if llama_cpp_tools(config.paths) is not None:
+    tools = llama_cpp_tools(config.paths)
+    if config.quantize.imatrix and (tools is None or not imatrix_tool(tools[1]).is_file()):
+        raise ConfigError(
+            "an importance matrix needs llama.cpp's own llama-imatrix, which is not there",
+            where="quantize.imatrix",
+            hint=WITH_IMATRIX,
+        )
+    if tools is not None:
         return
     for qtype in config.model.qtypes:
         if qtype not in BUILT_IN_TYPES:

@@ -25,6 +25,7 @@ from ftctl.contract.qtypes import FTYPES, NEED_IMATRIX
 from ftctl.contract.spec import PathsConfig
 from ftctl.errors import RunFailedError, VerificationError
 from ftctl_trainer.export.gguf import export, read_back_merged, write_merged
+from ftctl_trainer.export.importance import MATRIX, TEXTS, compute_importance
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated_beside
 from ftctl_trainer.export.plain_path import save_merged
@@ -36,6 +37,8 @@ from tests.integration.export.architectures import SETTINGS, make_lora, make_mod
 FLOATS = ("f32", "f16", "bf16")
 QUANTIZED = ("q4_1", "q8_0", "q4_k_m", "q5_k_s")
 EVERY_TYPE = tuple(name for name in FTYPES if name not in FLOATS and name not in NEED_IMATRIX)
+# Those of one and two bits begin with tables that take a minute.
+WEIGHED = ("iq3_xxs", "iq2_m", "q2_k_s", "q4_0", "q4_1", "q5_1", "q8_0", "q4_k_m", "iq4_xs")
 NAME = "tiny"
 
 
@@ -144,6 +147,40 @@ def test_the_files_of_a_real_model_are_the_same(tools: Tools, tmp_path: Path) ->
     command = [tools.quantizer, theirs / "f32.gguf", theirs / "q4_k_m.gguf", "Q4_K_M", "2"]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     assert [_same(found, "smollm2", qtype) for qtype in types] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", "gpt_oss"])
+def test_files_weighed_by_importance_are_the_quantizers(
+    name: str, exports: Exports, tools: Tools, tmp_path: Path
+) -> None:
+    """Theirs is computed from the converter's own file, over the texts that ours left."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    outputs = {qtype: tmp_path / f"{qtype}.gguf" for qtype in WEIGHED}
+    export(
+        exports.inputs[name],
+        outputs,
+        tools=tools,
+        scratch=scratch,
+        threads=2,
+        stop=threading.Event(),
+        texts=["it is dark here", "switch on the lamp", "свет и музыка"],
+    )
+
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    shutil.copyfile(scratch / TEXTS, theirs / TEXTS)
+    compute_importance(
+        tools, exports.theirs / name / "f16.gguf", theirs, threads=2, stop=threading.Event()
+    )
+    different = []
+    for qtype, ours in outputs.items():
+        command = [tools.quantizer, "--imatrix", MATRIX, exports.theirs / name / "f32.gguf",
+                   f"{qtype}.gguf", qtype.upper(), "2"]  # fmt: skip
+        subprocess.run([str(p) for p in command], check=True, capture_output=True, cwd=theirs)
+        if ours.read_bytes() != (theirs / ours.name).read_bytes():
+            different.append(qtype)
+    assert different == []
 
 
 def test_a_negated_block_of_an_expert_is_caught(

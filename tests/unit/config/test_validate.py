@@ -124,7 +124,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     ("section", "key", "value"),
     [
         pytest.param("training", "compute", "fp8", id="fp8"),
-        pytest.param("quantize", "imatrix", True, id="imatrix"),
         pytest.param("quantize", "split_gb", 2.0, id="split"),
     ],
 )
@@ -161,6 +160,6 @@ def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> N
         "2 problems in the configuration\n"
         "  quantize.merge_base=best with model.use_8bit is not available in this version. "
         "Leave it at its default.\n"
-        "  model.qtype=iq1_s needs an importance matrix, which is not computed yet. "
-        "Choose a type of more bits: q4_1, q4_k_m, iq4_xs."
+        "  model.qtype=iq1_s needs an importance matrix. "
+        "Set quantize.imatrix=true, or choose a type of more bits: q4_k_m, iq4_xs."
     )

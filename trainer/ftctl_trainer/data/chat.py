@@ -77,6 +77,10 @@ class ChatFormat:
             return Encoded(ids, list(ids))
         return self._by_tags(turns) if self._has_tags else self._by_prefix(turns)
 
+    def text(self, messages: Sequence[Message]) -> str:
+        """A whole conversation as text."""
+        return str(self._apply(self._turns(messages), tokenize=False))
+
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the turns before an answer, and of what begins the assistant's turn."""
         return self._ids(self._turns(messages), add_generation_prompt=True)

@@ -25,6 +25,7 @@ from ftctl.errors import FtctlError, RunFailedError
 from ftctl_trainer.export.companions import write_companions
 from ftctl_trainer.export.dry_run import planned_kinds
 from ftctl_trainer.export.gguf_model import FLOATS, GgufModel
+from ftctl_trainer.export.importance import read_importance
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import import_from
 from ftctl_trainer.export.lazy_tree import Leaves
@@ -45,7 +46,7 @@ def converted_model(inputs: Inputs, tools: Tools, scratch: Path) -> GgufModel:
 
     Args:
         tools: its converter, and llama-quantize, which plans the types.
-        scratch: a folder for small files.
+        scratch: a folder for small files; it may have an importance matrix.
     Raises:
         CannotStreamError: the converter reads or makes this model's tensors in its own way.
         RunFailedError: it does not know the architecture; or adapter and base do not fit.
@@ -59,7 +60,8 @@ def converted_model(inputs: Inputs, tools: Tools, scratch: Path) -> GgufModel:
         if info.dtype != Kind.F32:
             raise CannotStreamError(f"the converter itself makes {name} {info.dtype.name}")
 
-    model = GgufModel(whole.gguf_tensors(), whole.writer.kv_data[0], lambda _: {})
+    importance = read_importance(scratch)
+    model = GgufModel(whole.gguf_tensors(), whole.writer.kv_data[0], lambda _: {}, importance)
 
     def plan(qtype: str) -> Mapping[str, Kind]:
         if qtype in FLOATS:

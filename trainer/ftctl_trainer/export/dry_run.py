@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Kind
 from ftctl.errors import RunFailedError
 from ftctl_trainer.export.gguf_file import GgufFile
 from ftctl_trainer.export.gguf_model import GgufModel
+from ftctl_trainer.export.importance import MATRIX
 from ftctl_trainer.export.tools import run_tool
 
 # [   3/  20] blk.0.attn_k.weight - [  64, 32, 1, 1], type = f32, size = .. MiB -> .. MiB (q4_K)
@@ -34,7 +35,11 @@ def planned_kinds(
     floats = dict.fromkeys((tensor.name for tensor in model.tensors), Kind.F32)
     try:
         GgufFile(file, model.header("f32"), model.tensors, floats).close()
-        said = run_tool([str(quantizer), "--dry-run", str(file), qtype.upper()])
+        weighted = ["--imatrix", MATRIX] if model.importance else []
+        said = run_tool(
+            [str(quantizer.absolute()), "--dry-run", *weighted, file.name, qtype.upper()],
+            folder=scratch,
+        )
     finally:
         file.unlink(missing_ok=True)
     return parse_plan(said, set(floats), quantizer)

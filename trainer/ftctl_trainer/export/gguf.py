@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import gguf
@@ -11,6 +12,12 @@ import gguf
 from ftctl_trainer.export.built_in import built_in_model
 from ftctl_trainer.export.converter import converted_model
 from ftctl_trainer.export.gguf_model import GgufModel
+from ftctl_trainer.export.importance import (
+    compute_importance,
+    has_texts,
+    read_importance,
+    write_texts,
+)
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated, isolated_beside
 from ftctl_trainer.export.plain_path import convert, quantize, save_merged
@@ -33,6 +40,7 @@ def export(
     scratch: Path,
     threads: int,
     stop: threading.Event,
+    texts: Iterable[str] | None = None,
 ) -> None:
     """
     Merge, write and quantize; then read every file back.
@@ -41,12 +49,15 @@ def export(
         outputs: quantization type to the file to write.
         tools: llama.cpp's own, for any architecture; None: built in, llama only.
         scratch: an empty folder.
+        texts: weigh columns by their importance for these; llama-imatrix must be there.
     Raises:
         RunFailedError: adapter and base do not fit, or a kind of model not handled.
         VerificationError: a file does not hold what was merged.
         StoppedError: `stop` was set.
     """
-    check_types(outputs, built_in=tools is None)
+    check_types(outputs, built_in=tools is None, weighed=texts is not None)
+    if texts is not None:
+        write_texts(texts, scratch)
     if tools is None:
         log.info("export: built in (merge, GGUF and quantize in one pass; llama family)")
         _export_in_one_pass(inputs, outputs, tools, scratch, threads, stop)
@@ -69,6 +80,12 @@ def _export_in_one_pass(
 ) -> None:
     # The converter wants the package gguf of its own version.
     packages = {"gguf": tools.sources / "gguf-py"} if tools else {}
+    if tools is not None and has_texts(scratch):
+        first = scratch / "first.gguf"
+        seen = {"f16": first}
+        isolated_beside(packages, stop, write_merged, inputs, seen, tools, scratch, threads)
+        compute_importance(tools, first, scratch, threads, stop)
+        first.unlink()
     isolated_beside(packages, stop, write_merged, inputs, outputs, tools, scratch, threads)
     checked = isolated_beside(packages, stop, read_back_merged, inputs, outputs, tools, scratch)
     log.info("read back: %d tensors are what was merged", checked)
@@ -86,10 +103,12 @@ def _export_plain(
     merged, whole = scratch / "merged", scratch / "merged.gguf"
     isolated(stop, save_merged, inputs.base, inputs.adapter, inputs.tokenizer, merged)
     convert(tools, merged, whole, inputs.name, stop)
+    if has_texts(scratch):
+        compute_importance(tools, whole, scratch, threads, stop)
     for qtype, path in outputs.items():
         end_if_stopped(stop)
         quantize(tools, whole, path, qtype, threads, stop)
-    checked = isolated(stop, read_back_converted, whole, outputs)
+    checked = isolated(stop, read_back_converted, whole, outputs, scratch)
     log.info("read back: %d tensors are what was converted", checked)
 
 
@@ -104,13 +123,14 @@ def read_back_merged(
     inputs: Inputs, outputs: dict[str, Path], tools: Tools | None, scratch: Path
 ) -> int:
     """Compare every file with the merge, done again; return the number of tensors."""
-    return read_back(outputs.values(), _model(inputs, tools, scratch).tensors)
+    model = _model(inputs, tools, scratch)
+    return read_back(outputs.values(), model.tensors, model.importance)
 
 
-def read_back_converted(whole: Path, outputs: dict[str, Path]) -> int:
+def read_back_converted(whole: Path, outputs: dict[str, Path], scratch: Path) -> int:
     """Compare every file with the one it was quantized from; return the number of tensors."""
     stored = [_stored(tensor) for tensor in gguf.GGUFReader(whole).tensors]
-    return read_back(outputs.values(), stored)
+    return read_back(outputs.values(), stored, read_importance(scratch))
 
 
 def _model(inputs: Inputs, tools: Tools | None, scratch: Path) -> GgufModel:

@@ -13,6 +13,7 @@ from gguf.gguf_writer import GGUFValue
 
 from ftctl.contract.qtypes import FTYPES
 from ftctl_trainer.export.gguf_file import Metadata
+from ftctl_trainer.export.importance import Importance
 from ftctl_trainer.export.tensors import Tensor
 
 FLOATS = frozenset({"f32", "f16", "bf16"})
@@ -28,6 +29,7 @@ class GgufModel:
     tensors: list[Tensor]
     metadata: Metadata
     plan: Callable[[str], Mapping[str, Kind]]
+    importance: Importance | None = None
 
     def header(self, qtype: str) -> dict[str, Any]:
         """
@@ -40,6 +42,8 @@ class GgufModel:
             keys.pop(_FILE_TYPE, None)
         keys[_VERSION] = _unsigned(gguf.GGML_QUANT_VERSION)
         keys[_FILE_TYPE] = _unsigned(FTYPES[qtype])
+        if self.importance is not None and qtype not in FLOATS:
+            keys |= self.importance.keys
         return keys
 
     def in_order(self, qtype: str) -> list[Tensor]:

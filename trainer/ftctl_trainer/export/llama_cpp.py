@@ -78,13 +78,19 @@ def position_logits(
         library.llama_batch_free(batch)
 
 
-def quantize(values: NDArray[np.float32], ggml_type: int, threads: int) -> NDArray[np.uint8]:
+def quantize(
+    values: NDArray[np.float32],
+    ggml_type: int,
+    threads: int,
+    importance: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
     """
     Quantize rows by ggml's own code.
 
     Args:
         values: [rows, columns]; columns a multiple of the type's block size.
         ggml_type: number in enum ggml_type.
+        importance: [columns], how much an error of each counts.
     Returns:
         [rows, bytes a row].
     """
@@ -94,12 +100,13 @@ def quantize(values: NDArray[np.float32], ggml_type: int, threads: int) -> NDArr
     row_bytes = library.ggml_row_size(ggml_type, columns)
     target = np.empty((rows, row_bytes), np.uint8)
     library.ggml_quantize_init(ggml_type)
+    weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
 
     def chunk(start: int, count: int) -> int:
         return int(
             library.ggml_quantize_chunk(
                 ggml_type, source.ctypes.data, target.ctypes.data, start * columns, count,
-                columns, None,
+                columns, None if weights is None else weights.ctypes.data,
             )
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftctl.storage.files import os_errors
 from ftctl_trainer.export.companions import write_companions
+from ftctl_trainer.export.importance import MATRIX
 from ftctl_trainer.export.merge import merged_tensors
 from ftctl_trainer.export.tools import Tools, run_tool
 from ftctl_trainer.export.weights import stored_dtype, write_weights
@@ -48,5 +49,9 @@ def convert(tools: Tools, merged: Path, target: Path, name: str, stop: threading
 def quantize(
     tools: Tools, source: Path, target: Path, qtype: str, threads: int, stop: threading.Event
 ) -> None:
-    """Run llama-quantize from one GGUF to another."""
-    run_tool([str(tools.quantizer), str(source), str(target), qtype.upper(), str(threads)], stop)
+    """Run llama-quantize from one GGUF to another, with an importance matrix that lies there."""
+    folder = source.parent
+    weighed = ["--imatrix", MATRIX] if (folder / MATRIX).exists() else []
+    paths = [str(source.absolute()), str(target.absolute())]
+    command = [str(tools.quantizer.absolute()), *weighed, *paths, qtype.upper(), str(threads)]
+    run_tool(command, stop, folder=folder)

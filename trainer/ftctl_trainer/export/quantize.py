@@ -15,7 +15,7 @@ from ftctl_trainer.export import llama_cpp
 from ftctl_trainer.export.blocks import Block, ahead, blocks
 from ftctl_trainer.export.gguf_file import GgufFile
 from ftctl_trainer.export.gguf_model import GgufModel
-from ftctl_trainer.export.rounding import has_grid, keep_update
+from ftctl_trainer.export.rounding import has_grid, keep_update, weighs
 from ftctl_trainer.export.tensors import Array, Tensor
 
 
@@ -33,31 +33,44 @@ def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> Non
             )
             for qtype, path in outputs.items()
         ]
-        for name, block in ahead(_blocks(model.tensors, files)):
+        for tensor, block in ahead(_blocks(model.tensors, files)):
+            weights = model.importance.of(tensor) if model.importance else None
             # Several outputs often agree on a type.
-            kinds = {file.kinds[name] for file in files}
-            encoded = {kind: _encode_block(block, kind, threads) for kind in kinds}
+            kinds = {file.kinds[tensor.name] for file in files}
+            encoded = {kind: _encode_block(tensor, block, kind, weights, threads) for kind in kinds}
             for file in files:
-                file.write(name, block.first_row, encoded[file.kinds[name]])
+                file.write(tensor.name, block.first_row, encoded[file.kinds[tensor.name]])
 
 
-def encode(values: Array, kind: Kind, threads: int) -> NDArray[np.generic]:
-    """The bytes of [rows, columns] in a GGUF type, as rows."""
+def encode(
+    values: Array, kind: Kind, threads: int, importance: Array | None = None
+) -> NDArray[np.generic]:
+    """The bytes of [rows, columns] in a GGUF type, as rows; `importance` is of the columns."""
     if kind == Kind.F32:
         return values
     if kind == Kind.F16:
         return values.astype(np.float16)
     if kind == Kind.BF16:
         return np.asarray(gguf.quantize(values, kind))
-    return llama_cpp.quantize(values, int(kind), threads)
+    return llama_cpp.quantize(values, int(kind), threads, importance)
 
 
-def _blocks(tensors: list[Tensor], files: list[GgufFile]) -> Iterator[tuple[str, Block]]:
+def _blocks(tensors: list[Tensor], files: list[GgufFile]) -> Iterator[tuple[Tensor, Block]]:
     for tensor in tensors:
         with_base = any(has_grid(file.kinds[tensor.name]) for file in files)
         for block in blocks(tensor, with_base=with_base):
-            yield tensor.name, block
+            yield tensor, block
 
 
-def _encode_block(block: Block, kind: Kind, threads: int) -> NDArray[np.generic]:
-    return encode(keep_update(block.values, block.base, kind), kind, threads)
+def _encode_block(
+    tensor: Tensor, block: Block, kind: Kind, weights: Array | None, threads: int
+) -> NDArray[np.generic]:
+    if weights is None or not weighs(kind):
+        return encode(keep_update(block.values, block.base, kind), kind, threads)
+    rows = tensor.size // tensor.shape[-1] // len(weights)
+    begin, end = block.first_row, block.first_row + len(block.values)
+    pieces = []
+    for expert in range(begin // rows, -(-end // rows)):
+        first, last = max(begin, expert * rows) - begin, min(end, (expert + 1) * rows) - begin
+        pieces.append(encode(block.values[first:last], kind, threads, weights[expert]))
+    return np.concatenate(pieces)

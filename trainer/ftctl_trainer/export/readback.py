@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from ftctl.errors import VerificationError
 from ftctl_trainer.export.blocks import Block, blocks
 from ftctl_trainer.export.gguf_model import without_ones
-from ftctl_trainer.export.rounding import has_grid, loses_update
+from ftctl_trainer.export.importance import Importance
+from ftctl_trainer.export.rounding import has_grid, loses_update, weighs
 from ftctl_trainer.export.tensors import Array, Tensor
 
 _HALF = 2.0**-11
@@ -57,17 +58,27 @@ _ROOT_MEAN_SQUARES = {
     Kind.IQ4_NL: 12 / 127,
     Kind.IQ4_XS: 12 / 127,
 }
+# Columns that were weighed leave the others more: single values may be off by more than a step.
+_WEIGHED = {
+    **_ROOT_MEAN_SQUARES,
+    Kind.Q4_0: 1 / 15,
+    Kind.Q4_1: 1 / 15,
+    Kind.Q5_0: 1 / 31,
+    Kind.Q5_1: 1 / 31,
+}
 _CODEBOOK = 1 / 2
 _FLOATS = {Kind.F16: 2.0**-11, Kind.BF16: 2.0**-8}
 _ORDER_OF_A_SUM = 2.0**-20
 _SUPER_BLOCK = 256
 
 
-def read_back(files: Iterable[Path], tensors: list[Tensor]) -> int:
+def read_back(
+    files: Iterable[Path], tensors: list[Tensor], importance: Importance | None = None
+) -> int:
     """
     Compare GGUFs with the tensors they were made from; return how many tensors they have in all.
 
-    Each tensor is loaded once.
+    Each tensor is loaded once. Columns may have been weighed by their importance.
 
     Raises:
         VerificationError: a tensor is missing or superfluous, has another shape, or a block of it
@@ -78,7 +89,8 @@ def read_back(files: Iterable[Path], tensors: list[Tensor]) -> int:
         kinds = {Kind(found[tensor.name].tensor_type) for found in stored.values()}
         for block in blocks(tensor, with_base=any(has_grid(kind) for kind in kinds)):
             for file, found in stored.items():
-                _check_block(file, found[tensor.name], block)
+                weighed = importance is not None and importance.of(tensor) is not None
+                _check_block(file, found[tensor.name], block, weighed=weighed)
     return len(stored) * len(tensors)
 
 
@@ -98,18 +110,21 @@ def _stored(file: Path, tensors: list[Tensor]) -> dict[str, gguf.ReaderTensor]:
     return found
 
 
-def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block) -> None:
+def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block, *, weighed: bool) -> None:
     kind = Kind(stored.tensor_type)
+    weighed = weighed and weighs(kind)
     rows = stored.data.reshape(-1, stored.data.shape[-1])
     rows = rows[block.first_row : block.first_row + len(block.values)]
     worst, number = worst_block(
         gguf.dequantize(rows, kind).reshape(-1),
         block.values.reshape(-1),
         kind,
-        rounds_further=loses_update(block.values, block.base, kind),
+        rounds_further=not weighed and loses_update(block.values, block.base, kind),
+        weighed=weighed,
     )
     if not worst <= 1:
-        number += block.first_row * block.values.shape[1] // block_size(kind, block.values.size)
+        size = block_size(kind, block.values.size, weighed=weighed)
+        number += block.first_row * block.values.shape[1] // size
         raise VerificationError(
             f"{stored.name} ({kind.name}) is not what was merged: block {number} is off by "
             f"{worst:.3g} times what {kind.name} allows",
@@ -137,7 +152,12 @@ class _Reader(gguf.GGUFReader):  # type: ignore[misc]
 
 
 def worst_block(
-    values: Array, wanted: Array, kind: Kind, *, rounds_further: bool = False
+    values: Array,
+    wanted: Array,
+    kind: Kind,
+    *,
+    rounds_further: bool = False,
+    weighed: bool = False,
 ) -> tuple[float, int]:
     """
     The largest error of a block as a share of what `kind` allows, and the number of that block.
@@ -145,6 +165,7 @@ def worst_block(
     Args:
         values: dequantized, flat.
         wanted: what was quantized, flat.
+        weighed: whether columns were weighed by their importance.
         rounds_further: whether it was rounded to keep an update, so that a whole step is allowed.
     """
     if kind == Kind.F32:
@@ -154,14 +175,14 @@ def worst_block(
         tiny = _SUBNORMAL if kind == Kind.F16 else 0.0
         allowed = np.asarray(np.abs(wanted) * _FLOATS[kind] + tiny, np.float32)
         error = np.abs(values - wanted)
-    elif kind in _STEPS:
-        blocks = wanted.reshape(-1, block_size(kind, wanted.size))
+    elif kind in _STEPS and not weighed:
+        blocks = wanted.reshape(-1, block_size(kind, wanted.size, weighed=weighed))
         steps = 2 if rounds_further else 1
         allowed = _largest_error(blocks, *(steps * share for share in _STEPS[kind]))
         error = np.abs(values.reshape(blocks.shape) - blocks).max(axis=1)
     else:
-        blocks = wanted.reshape(-1, block_size(kind, wanted.size))
-        limit = _ROOT_MEAN_SQUARES.get(kind, _CODEBOOK)
+        blocks = wanted.reshape(-1, block_size(kind, wanted.size, weighed=weighed))
+        limit = (_WEIGHED if weighed else _ROOT_MEAN_SQUARES).get(kind, _CODEBOOK)
         allowed = np.abs(blocks).max(axis=1) * limit + _SUPER_BLOCK * _SUBNORMAL
         error = np.sqrt(np.square(values.reshape(blocks.shape) - blocks).mean(axis=1))
     # Where nothing is allowed, any error is infinitely too much.
@@ -171,9 +192,9 @@ def worst_block(
     return float(excess[worst]), worst
 
 
-def block_size(kind: Kind, values: int) -> int:
+def block_size(kind: Kind, values: int, *, weighed: bool = False) -> int:
     """How many values are judged together."""
-    if kind in _STEPS or kind == Kind.F32 or kind in _FLOATS:
+    if (kind in _STEPS and not weighed) or kind == Kind.F32 or kind in _FLOATS:
         return int(gguf.GGML_QUANT_SIZES[kind][0])
     return _SUPER_BLOCK if values % _SUPER_BLOCK == 0 else 32
 

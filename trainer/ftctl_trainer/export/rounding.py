@@ -68,6 +68,11 @@ def has_grid(kind: Kind) -> bool:
     return kind in _GRIDS
 
 
+def weighs(kind: Kind) -> bool:
+    """Whether ggml's quantizer heeds the columns' importance, and with it leaves the plain grid."""
+    return kind not in (Kind.F32, Kind.F16, Kind.BF16, Kind.Q8_0)
+
+
 def loses_update(values: Array, base: Array | None, kind: Kind) -> bool:
     """Whether `keep_update` has something to move; it then goes up to a whole step."""
     return _Rounding.of(values, base, kind) is not None

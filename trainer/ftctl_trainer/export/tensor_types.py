@@ -52,7 +52,7 @@ _SMALLER_BLOCKS = {
 }
 
 
-def check_types(names: Iterable[str], *, built_in: bool) -> None:
+def check_types(names: Iterable[str], *, built_in: bool, weighed: bool = False) -> None:
     """
     Refuse, before any work, the types that cannot be made here.
 
@@ -61,11 +61,11 @@ def check_types(names: Iterable[str], *, built_in: bool) -> None:
         RunFailedError: a type that only llama-quantize can plan, where it is not used.
     """
     for name in names:
-        if name in qtypes.NEED_IMATRIX:
+        if name in qtypes.NEED_IMATRIX and not weighed:
             raise ConfigError(
-                f"{name} needs an importance matrix, which is not computed yet",
+                f"{name} needs an importance matrix",
                 where="model.qtype",
-                hint="Choose a type of more bits: q4_1, q4_k_m, iq4_xs.",
+                hint="Set quantize.imatrix=true, or choose a type of more bits: q4_k_m, iq4_xs.",
             )
         if built_in and name not in BUILT_IN_TYPES:
             raise needs_llama_cpp(f"quantization type {name}", where="model.qtype")

@@ -9,9 +9,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftctl.contract.exportable import llama_cpp_tools
+from ftctl.contract.exportable import WITH_IMATRIX, imatrix_tool, llama_cpp_tools
 from ftctl.contract.spec import PathsConfig
-from ftctl.errors import RunFailedError
+from ftctl.errors import ConfigError, RunFailedError
 from ftctl_trainer.stop import end_if_stopped
 
 _POLL_S = 0.2
@@ -23,6 +23,11 @@ class Tools:
 
     converter: Path
     quantizer: Path
+
+    @property
+    def imatrix(self) -> Path:
+        """llama-imatrix, which not every build has."""
+        return imatrix_tool(self.quantizer)
 
     @property
     def sources(self) -> Path:
@@ -43,16 +48,33 @@ def find_tools(paths: PathsConfig) -> Tools | None:
     return Tools(*found) if found else None
 
 
-def run_tool(command: list[str], stop: threading.Event | None = None) -> str:
+def check_imatrix(tools: Tools | None) -> None:
+    """Raise ConfigError where llama-imatrix is not there."""
+    if tools is None or not tools.imatrix.is_file():
+        raise ConfigError(
+            "an importance matrix needs llama.cpp's own llama-imatrix, which is not there",
+            where="quantize.imatrix",
+            hint=WITH_IMATRIX,
+        )
+
+
+def run_tool(
+    command: list[str], stop: threading.Event | None = None, *, folder: Path | None = None
+) -> str:
     """
-    Run a program to its end, and return what it said.
+    Run a program to its end, in a folder, and return what it said.
 
     Raises:
         RunFailedError: it failed; the end of what it said is the hint.
         StoppedError: `stop` was set; the program was killed.
     """
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=folder,
     ) as process:
         while True:
             try:

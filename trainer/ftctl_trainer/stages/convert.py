@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from ftctl.contract.evaluation import Evaluation
@@ -45,7 +46,8 @@ from ftctl_trainer.export.publish import (
 from ftctl_trainer.export.reference import Reference
 from ftctl_trainer.export.room import check_room
 from ftctl_trainer.export.tensor_types import check_types
-from ftctl_trainer.export.tools import Tools, find_tools
+from ftctl_trainer.export.tools import Tools, check_imatrix, find_tools
+from ftctl_trainer.export.training_texts import training_texts
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import streamed_model
@@ -68,7 +70,10 @@ def run_convert(ctx: StageContext) -> None:
     """
     config = ctx.run.config
     tools = find_tools(config.paths)
-    check_types(config.model.qtypes, built_in=tools is None)
+    weighed = config.quantize.imatrix
+    check_types(config.model.qtypes, built_in=tools is None, weighed=weighed)
+    if weighed:
+        check_imatrix(tools)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
     _refuse_later_features(ctx.run)
     bases = wanted_bases(config)
@@ -94,17 +99,12 @@ def run_convert(ctx: StageContext) -> None:
 
 
 def _refuse_later_features(run: RunFile) -> None:
-    asked = run.config.quantize
-    for key, wanted in (
-        ("imatrix=true", asked.imatrix),
-        (f"split_gb={asked.split_gb}", asked.split_gb is not None),
-    ):
-        if wanted:
-            raise ConfigError(
-                "this version cannot do that yet",
-                where=f"quantize.{key}",
-                hint="Leave it at its default.",
-            )
+    if run.config.quantize.split_gb is not None:
+        raise ConfigError(
+            "this version cannot do that yet",
+            where=f"quantize.split_gb={run.config.quantize.split_gb}",
+            hint="Leave it at its default.",
+        )
 
 
 def _check_inputs(ctx: StageContext, base: Path, *, copies: int) -> None:
@@ -146,6 +146,7 @@ def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None)
         scratch=scratch,
         threads=ctx.threads,
         stop=ctx.stop,
+        texts=_training_texts(ctx, inputs) if config.quantize.imatrix else None,
     )
     for qtype, file in files.items():
         ctx.reporter.event("quantized", qtype=qtype, bytes=file.stat().st_size)
@@ -271,6 +272,11 @@ def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[Fi
     files = upload_merged(ctx.store, prefix, inputs, ctx.workdir / "merged", ctx.stop)
     publisher.complete(prefix, files)
     return files
+
+
+def _training_texts(ctx: StageContext, inputs: Inputs) -> Iterator[str]:
+    rows = pull_split(ctx.store, ctx.run.data.digest, "train")
+    return training_texts(rows, PromptTemplate(ctx.run.template), inputs.tokenizer)
 
 
 def _shared_system(ctx: StageContext) -> str | None:
