@@ -29,7 +29,8 @@ test-integration: $(VENV)/.dev
 test-llama-cpp: $(VENV)/.dev
 	docker/copy-llama-cpp "$(IMAGE_CONVERT)" .cache/llama.cpp
 	FTCTL_LLAMA_CPP_DIR=$(CURDIR)/.cache/llama.cpp \
-	    $(BIN)/python -m pytest tests/integration/export/test_llama_cpp_bytes.py
+	    $(BIN)/python -m pytest tests/integration/export/test_llama_cpp_bytes.py \
+	    "tests/integration/export/test_convert.py::test_columns_are_weighed_by_the_training_rows"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --diff .

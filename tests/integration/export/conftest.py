@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ftctl.contract.spec import PathsConfig
 from ftctl_trainer.export.gguf import export
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.reference import Reference, read_reference
+from ftctl_trainer.export.tools import Tools, find_tools
 from tests.integration.handoff import make_adapter, make_reference
 from tests.integration.tiny_model import make_tiny_model
 
@@ -64,6 +66,15 @@ def handoff(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Handof
     return Handoff(
         tiny_base, adapter, make_reference(tiny_base, adapter, root / "reference", TEXTS)
     )
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    """llama.cpp's own programs."""
+    found = find_tools(PathsConfig(llama_cpp_dir="/nowhere"))
+    if found is None:
+        pytest.skip("FTCTL_LLAMA_CPP_DIR names no llama.cpp; `make llama-cpp` builds one")
+    return found
 
 
 def exported(inputs: Inputs, folder: Path, *qtypes: str) -> dict[str, Path]:

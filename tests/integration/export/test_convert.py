@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import yaml
@@ -399,7 +400,13 @@ def test_a_diverged_adapter_is_refused_before_any_file_is_written(
     ("sections", "error", "want"),
     [
         pytest.param(
-            {"quantize": {"imatrix": True}}, ConfigError, "quantize.imatrix=true", id="imatrix"
+            {"quantize": {"imatrix": True}},
+            ConfigError,
+            "quantize.imatrix: .* llama-imatrix, which is not there",
+            id="imatrix",
+        ),
+        pytest.param(
+            {"quantize": {"split_gb": 2.0}}, ConfigError, "quantize.split_gb=2.0", id="split"
         ),
         pytest.param(
             {"quantize": {"merge_base": "best"}, "model": {"use_8bit": True}},
@@ -419,10 +426,28 @@ def test_what_cannot_be_done_is_refused_before_any_work(
     want: str,
     handoff: Handoff,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("FTCTL_LLAMA_CPP_DIR", raising=False)
     run = _run(tmp_path, handoff, **sections)
 
     with _context(run, tmp_path / "work") as context, pytest.raises(error, match=want):
         run_convert(context)
 
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.usefixtures("tools")
+def test_columns_are_weighed_by_the_training_rows(handoff: Handoff, tmp_path: Path) -> None:
+    run = _run(tmp_path, handoff, quantize={"imatrix": True}, testing={"test": False})
+
+    with _context(run, tmp_path / "work") as context:
+        run_convert(context)
+
+    file = tmp_path / "published.gguf"
+    file.write_bytes(_gguf(run)["tiny-Q4_1.gguf"])
+    keys = gguf.GGUFReader(file).fields
+    assert keys["quantize.imatrix.dataset"].contents() == "training-rows.txt"
+    assert keys["quantize.imatrix.entries_count"].contents() == 14
+    texts = (tmp_path / "work" / "scratch" / "full" / "training-rows.txt").read_text()
+    assert texts.startswith("<|im_start|>system\nAnswer with one action.<|im_end|>\n")

@@ -22,14 +22,13 @@ import pytest
 
 from ftctl.contract.checksum import file_sha256
 from ftctl.contract.qtypes import FTYPES, NEED_IMATRIX
-from ftctl.contract.spec import PathsConfig
 from ftctl.errors import RunFailedError, VerificationError
 from ftctl_trainer.export.gguf import export, read_back_merged, write_merged
 from ftctl_trainer.export.importance import MATRIX, TEXTS, compute_importance
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.isolated import isolated_beside
 from ftctl_trainer.export.plain_path import save_merged
-from ftctl_trainer.export.tools import Tools, find_tools
+from ftctl_trainer.export.tools import Tools
 from ftctl_trainer.model.gguf_cache import unpacked_gguf
 from tests.integration.export import reference_converter
 from tests.integration.export.architectures import SETTINGS, make_lora, make_model
@@ -49,15 +48,6 @@ class Exports:
     inputs: dict[str, Inputs]
     ours: Path
     theirs: Path
-
-
-@pytest.fixture(scope="session")
-def tools() -> Tools:
-    """llama.cpp's own programs."""
-    found = find_tools(PathsConfig(llama_cpp_dir="/nowhere"))
-    if found is None:
-        pytest.skip("FTCTL_LLAMA_CPP_DIR names no llama.cpp; `make llama-cpp` builds one")
-    return found
 
 
 @pytest.fixture(scope="module")
