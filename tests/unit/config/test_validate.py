@@ -136,14 +136,14 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
 
 def test_only_what_is_set_is_named() -> None:
     config = checked(
-        {"training": {"packing": True, "compute": "fp8"}, "quantize": {"imatrix": True}}
+        {"training": {"packing": True, "compute": "fp8"}, "quantize": {"split_gb": 2.0}}
     )
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
         "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
-        "  quantize.imatrix=true is not available in this version. Leave it at its default."
+        "  quantize.split_gb=2.0 is not available in this version. Leave it at its default."
     )
 
 
