@@ -98,7 +98,7 @@ def _check_shape(model: ModelConfig, settings: Mapping[str, Any], name: str) -> 
 
 def _plain(value: Any) -> Any:
     """One form of what PEFT writes in several: no layers are null, what is off may be absent."""
-    return sorted(value) if isinstance(value, list) else value or None
+    return (sorted(value) if isinstance(value, list) else value) or None
 
 
 def _shown(key: str, value: Any) -> str:
