@@ -9,7 +9,7 @@ from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import ForbiddenError, MissingError
 from ftctl.cluster.judge import judge
 from ftctl.cluster.kinds import EVENT, JOB, POD, WORKLOAD, Object
-from ftctl.cluster.observed import Observed, is_over
+from ftctl.cluster.observed import Observed, condition, is_over
 from ftctl.cluster.workloads import ending, is_part, is_planned, job_sets, planned_jobs
 from ftctl.contract.clusterview import ClusterView
 from ftctl.contract.labels import run_selector
@@ -112,13 +112,32 @@ def _workloads(cluster: Cluster, namespace: str, jobs: Sequence[Object]) -> list
 
 
 def _places(cluster: Cluster, namespace: str, workloads: Sequence[Object]) -> dict[str, int]:
-    """Places by workload, where Kueue's visibility API is served to this user."""
+    """Places by workload: as Kueue's visibility API says, else counted here."""
     places: dict[str, int] = {}
     for queue in {str(one["spec"].get("queueName")) for one in workloads}:
         path = _PENDING_WORKLOADS.format(namespace, queue) + "/pendingworkloads"
         try:
             items = cluster.read(path).get("items") or ()
-        except ClusterError:
+        except ClusterError:  # it is not served, or not to this user
+            places |= _counted(workloads, queue)
             continue
         places |= {one["metadata"]["name"]: int(one["positionInLocalQueue"]) + 1 for one in items}
     return places
+
+
+def _counted(workloads: Sequence[Object], queue: str) -> dict[str, int]:
+    """
+    Places in a local queue, in Kueue's order: priority, then age.
+
+    https://kueue.sigs.k8s.io/docs/concepts/cluster_queue/#queueing-strategy
+    """
+    waiting = [
+        one
+        for one in workloads
+        if str(one["spec"].get("queueName")) == queue
+        and one["spec"].get("active", True)
+        and not (condition(one, "QuotaReserved") or condition(one, "Finished"))
+    ]
+    waiting.sort(key=lambda one: one["metadata"].get("creationTimestamp", ""))
+    waiting.sort(key=lambda one: -int(one["spec"].get("priority") or 0))
+    return {one["metadata"]["name"]: place for place, one in enumerate(waiting, 1)}

@@ -85,19 +85,45 @@ def test_what_failed_has_no_stage_to_come() -> None:
 def test_one_that_a_queue_holds_says_its_place_in_it() -> None:
     owner = job_set()
     owner["spec"]["suspend"] = True
-    workload = {
-        "apiVersion": "kueue.x-k8s.io/v1beta1",
-        "kind": "Workload",
-        "metadata": {"name": "w", "namespace": "ml", "ownerReferences": [{"uid": "set"}]},
-        "spec": {"queueName": "team"},
-        "status": {},
-    }
+    admitted = {"conditions": [{"type": "QuotaReserved", "status": "True"}]}
+    queue = [
+        workload("mine", "set", second=2),
+        workload("older", "a", second=1),
+        workload("younger", "b", second=3),
+        workload("higher", "c", second=4, priority=9),
+        workload("admitted", "d", second=0, status=admitted),
+        workload("elsewhere", "e", second=0, queue="other"),
+    ]
 
-    view = look(memory_cluster(owner, made(owner, "train"), workload), "ml", RUN_ID)
+    view = look(memory_cluster(owner, made(owner, "train"), *queue), "ml", RUN_ID)
 
     assert [stage.state for stage in view.stages] == ["queued", "queued"]
     assert {stage.reason and stage.reason.what for stage in view.stages} == {
-        "it waits in the queue team"
+        "it waits in the queue team, place 3"
+    }
+
+
+def workload(
+    name: str,
+    owner: str,
+    *,
+    second: int,
+    priority: int = 0,
+    queue: str = "team",
+    status: Object | None = None,
+) -> Object:
+    """What Kueue makes of something that waits in a queue."""
+    return {
+        "apiVersion": "kueue.x-k8s.io/v1beta1",
+        "kind": "Workload",
+        "metadata": {
+            "name": name,
+            "namespace": "ml",
+            "ownerReferences": [{"uid": owner}],
+            "creationTimestamp": f"2026-01-01T00:00:0{second}Z",
+        },
+        "spec": {"queueName": queue, "priority": priority},
+        "status": status or {},
     }
 
 
