@@ -105,7 +105,9 @@ def command_names() -> Iterator[list[str]]:
 def exit_codes_page() -> str:
     """Exit codes of commands and pods, and what a Job does about them."""
     meanings: dict[int, list[str]] = {}
-    for each in FtctlError.__subclasses__():
+    # A tracker's error, which is defined elsewhere, ends nothing.
+    kinds = [each for each in FtctlError.__subclasses__() if each.__module__ == "ftctl.errors"]
+    for each in kinds:
         meanings.setdefault(each.exit_code, []).append(str(inspect.getdoc(each)))
     rows = [
         [f"`{code}`", meaning, " ".join(meanings.get(code, ())), _in_a_pod(code)]
