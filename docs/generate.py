@@ -105,9 +105,7 @@ def command_names() -> Iterator[list[str]]:
 def exit_codes_page() -> str:
     """Exit codes of commands and pods, and what a Job does about them."""
     meanings: dict[int, list[str]] = {}
-    # A tracker's error, which is defined elsewhere, ends nothing.
-    kinds = [each for each in FtctlError.__subclasses__() if each.__module__ == "ftctl.errors"]
-    for each in kinds:
+    for each in FtctlError.__subclasses__():
         meanings.setdefault(each.exit_code, []).append(str(inspect.getdoc(each)))
     rows = [
         [f"`{code}`", meaning, " ".join(meanings.get(code, ())), _in_a_pod(code)]

@@ -50,13 +50,11 @@ def estimated(
     Raises:
         ConfigError, DataError, StorageError: the model or the rows are not what they should be.
     """
-    from ftctl.config.secret import use_hub_token
     from ftctl.data.templates import load_template
     from ftctl.estimate.run import estimate_run
     from ftctl.resources import template_dirs
     from ftctl.runs.facts import base_facts, row_facts
 
-    use_hub_token(config.other.hf_token)
     base = base_facts(config.model.model_name, config.model.revision)
     dataset = dataset or _dataset(config)
     rows = None
