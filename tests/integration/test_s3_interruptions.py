@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
 from ftctl.storage.s3_parts import PART_BYTES, sha256_base64
 from tests.integration.s3_server import Proxy, S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 MIB = 2**20
 
@@ -237,16 +241,9 @@ def test_an_interrupted_download_goes_on(
     digest = store.upload(big_file, "big")
     target = tmp_path / "new" / "out"
 
-    def interrupt(size: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.download("big", target, progress=interrupt)
+    _interrupt_download(store, target)
     assert not target.exists()
-    fetched: list[str] = []
-    client.meta.events.register(
-        "provide-client-params.s3.GetObject", lambda params, **_: fetched.append(params["Range"])
-    )
+    fetched = _ranges_fetched(client)
     moved: list[int] = []
     store.download("big", target, sha256=digest, progress=moved.append)
 
@@ -264,11 +261,7 @@ def test_the_checksum_that_the_server_keeps_is_verified(
     store.upload(big_file, "big")
     target = tmp_path / "new" / "out"
 
-    def interrupt(size: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.download("big", target, progress=interrupt)
+    _interrupt_download(store, target)
     partial = next(target.parent.glob(".*.part"))
     partial.write_bytes(bytes(partial.stat().st_size))
 
@@ -300,11 +293,7 @@ def test_only_parts_that_the_journal_names_are_taken_as_there(
     digest = store.upload(big_file, "big")
     target = tmp_path / "new" / "out"
 
-    def interrupt(size: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.download("big", target, progress=interrupt)
+    _interrupt_download(store, target)
     partial = next(target.parent.glob(".*.part"))
     content = big_file.read_bytes()[: kept * PART_BYTES]
     partial.write_bytes(content + bytes(big_file.stat().st_size - len(content)))
@@ -312,10 +301,7 @@ def test_only_parts_that_the_journal_names_are_taken_as_there(
     record.unlink()
     if journal is not None:
         record.write_text(journal)
-    fetched: list[str] = []
-    client.meta.events.register(
-        "provide-client-params.s3.GetObject", lambda params, **_: fetched.append(params["Range"])
-    )
+    fetched = _ranges_fetched(client)
     store.download("big", target, sha256=digest)
 
     assert target.read_bytes() == big_file.read_bytes()
@@ -346,3 +332,22 @@ def test_an_object_that_is_replaced_while_it_is_fetched_is_told(
 
     assert caught.value.what == "something else wrote this object at the same time"
     assert not (tmp_path / "new" / "out").exists()
+
+
+def _interrupt_download(store: S3Store, target: Path) -> None:
+    """Break a download of `big` off once its first part is there."""
+
+    def interrupt(size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.download("big", target, progress=interrupt)
+
+
+def _ranges_fetched(client: S3Client) -> list[str]:
+    """The ranges that are asked for from now on, as they are asked for."""
+    fetched: list[str] = []
+    client.meta.events.register(
+        "provide-client-params.s3.GetObject", lambda params, **_: fetched.append(params["Range"])
+    )
+    return fetched

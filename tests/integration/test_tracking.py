@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -18,12 +19,12 @@ import pytest
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.operational import TrackingConfig
 from ftctl.contract.status import Metrics, now
-from ftctl.errors import StoppedError
+from ftctl.errors import RunFailedError, StoppedError
 from ftctl.storage.folder import FolderStore
 from ftctl_trainer.tracking.board import BoardTracker
-from ftctl_trainer.tracking.follow import Follower, Tracker
+from ftctl_trainer.tracking.follow import End, Tracker, following
 from ftctl_trainer.tracking.mlflow_server import MlflowTracker
-from ftctl_trainer.tracking.record import points
+from ftctl_trainer.tracking.record import Point, points
 from ftctl_trainer.tracking.weights_biases import WandbTracker
 from tests.event_files import scalars
 from tests.run_files import a_run
@@ -41,10 +42,12 @@ CURVES = {
 }
 
 
-def follow(connect: object, lines: list[Metrics], error: Exception | None = None) -> None:
+def follow(
+    connect: Callable[[], Tracker], lines: list[Metrics], error: Exception | None = None
+) -> None:
     """One attempt of a stage, from its start to its end."""
     try:
-        with Follower(connect, lambda: points(lines)):  # type: ignore[arg-type]
+        with following(connect, lambda: points(lines)):
             if error:
                 raise error
     except StoppedError:
@@ -193,3 +196,47 @@ def test_a_tracker_that_cannot_be_reached_costs_one_warning(
     [said] = [line.getMessage() for line in caplog.records if "tracking" in line.getMessage()]
     assert said.startswith("tracking goes on in the store alone: ")
     assert "MLflow refused" in said
+
+
+def test_a_long_curve_is_not_written_anew_for_each_of_its_points(tmp_path: Path) -> None:
+    store, key = FolderStore(tmp_path), "board"
+    tracker = BoardTracker(RUN, store, key)
+    told = [Point("train/loss", step, 1.0, now()) for step in range(1, 106)]
+
+    tracker.record(told[:100])
+    tracker.record(told)
+    before = scalars(store.read(key), tmp_path / "before")["train/loss"]
+    tracker.close("finished")
+    after = scalars(store.read(key), tmp_path / "after")["train/loss"]
+
+    assert (len(before), len(after)) == (100, 105)
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        pytest.param(None, "finished", id="done"),
+        pytest.param(StoppedError("stopped"), "stopped", id="stopped"),
+        pytest.param(RunFailedError("diverged"), "failed", id="failed"),
+    ],
+)
+def test_a_tracker_hears_how_the_stage_ended_after_its_last_points(
+    error: Exception | None, end: str
+) -> None:
+    heard: list[object] = []
+
+    class Listener:
+        def record(self, points: Sequence[Point]) -> None:
+            heard.append(len(points))
+
+        def close(self, end: End) -> None:
+            heard.append(end)
+
+    with (
+        pytest.raises(type(error)) if error else nullcontext(),
+        following(Listener, lambda: points(ALL)),
+    ):
+        if error:
+            raise error
+
+    assert heard == [len(points(ALL)), end]

@@ -77,6 +77,21 @@ def test_a_profile_that_is_chosen_anew_replaces_all_but_the_place() -> None:
     assert found == NAMED.model_copy(update={"namespace": "ml"})
 
 
+def test_a_profile_that_is_chosen_anew_keeps_the_disk_that_it_does_not_name() -> None:
+    sized = StageResources(
+        train=ResourcesConfig(ephemeral_storage="20Gi"),
+        convert=ResourcesConfig(ephemeral_storage="30Gi"),
+    )
+    named = NAMED.model_copy(
+        update={"resources": StageResources(train=ResourcesConfig(ephemeral_storage="50Gi"))}
+    )
+
+    found = resumed_profile(HAD.model_copy(update={"resources": sized}), named, ["cluster=cpu"])
+
+    assert found.resources.train.ephemeral_storage == "50Gi"
+    assert found.resources.convert.ephemeral_storage == "30Gi"
+
+
 @pytest.mark.parametrize("override", ["cluster.namespace=other", "++cluster.context=prod"])
 @pytest.mark.parametrize("chosen", [[], ["cluster=cpu"]])
 def test_a_run_stays_where_it_is(override: str, chosen: list[str]) -> None:

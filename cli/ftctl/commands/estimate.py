@@ -51,14 +51,12 @@ def estimated(
     Raises:
         ConfigError, DataError, StorageError: the model or the rows are not what they should be.
     """
-    from ftctl.config.secret import use_hub_token
     from ftctl.data.templates import load_template
     from ftctl.estimate.run import estimate_run
     from ftctl.resources import template_dirs
     from ftctl.runs.facts import base_facts, row_facts
     from ftctl.storage.open import open_store
 
-    use_hub_token(config.other.hf_token)
     store = open_store(config.storage, default=config.paths.output_dir)
     base = base_facts(config.model.model_name, config.model.revision, store)
     dataset = dataset or _dataset(config, store)

@@ -34,7 +34,6 @@ def render_run(
         ConfigError, DataError, StorageError: something a run needs is missing or wrong.
         ManifestError: an object cannot be made.
     """
-    from ftctl.config.secret import use_hub_token
     from ftctl.config.validate import refuse_unavailable
     from ftctl.manifests.checks import refuse_unfit
     from ftctl.resources import template_dirs
@@ -44,7 +43,6 @@ def render_run(
 
     refuse_unavailable(config)
     refuse_unfit(config)
-    use_hub_token(config.other.hf_token)
     store = store or LaterStore(config.storage)
     prepared = prepare(
         config,

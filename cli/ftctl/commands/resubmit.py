@@ -90,7 +90,7 @@ def resumed_profile(
     Raises:
         UsageError: the namespace or context: a run stays in its place.
     """
-    from ftctl.runs.disk import disk_asked
+    from ftctl.runs.disk import disk_asked, disk_of
 
     keys = {override: override.lstrip("+~").partition("=")[0] for override in overrides}
     for override, key in keys.items():
@@ -102,11 +102,7 @@ def resumed_profile(
             )
     if "cluster" in keys.values():
         placed = named.model_copy(update={"namespace": had.namespace, "context": had.context})
-        disk = {
-            "train": had.resources.train.ephemeral_storage,
-            "convert": had.resources.convert.ephemeral_storage,
-        }
-        return disk_asked(placed, disk)
+        return disk_asked(placed, disk_of(had))
     values, wanted = had.model_dump(mode="json"), named.model_dump(mode="json")
     for key in keys.values():
         section, *path = key.split(".")

@@ -37,7 +37,6 @@ def run(
     Example: ftctl run experiment=smoke
     """
     from ftctl.config.compose import compose
-    from ftctl.config.secret import use_hub_token
     from ftctl.config.validate import refuse_unavailable
     from ftctl.data.digest import push_dataset
     from ftctl.resources import template_dirs
@@ -50,7 +49,7 @@ def run(
 
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     refuse_unavailable(config)
-    require_hub_token(config, use_hub_token(config.other.hf_token))
+    require_hub_token(config, os.environ.get("HF_TOKEN"))
     require_local()
     check_outputs(config, Path.cwd())
     store = open_store(config.storage, default=config.paths.output_dir)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ftctl.config import legacy, validate
 from ftctl.config.composition import Composition
+from ftctl.config.secret import use_hub_token
 from ftctl.config.sources import Sources
 from ftctl.config.tree import open_tree
 from ftctl.contract.spec import Config
@@ -21,6 +22,8 @@ def compose(
     """
     Compose and check a configuration. Not thread-safe: Hydra keeps its state in a global.
 
+    A hub token that other.hf_token refers to becomes this process's, in HF_TOKEN.
+
     Args:
         overrides: `key=value` and `group=choice`; they win over every file.
         config_dir: a folder of groups that add to ours. Its config.yaml is laid over ours.
@@ -28,7 +31,9 @@ def compose(
     Raises:
         ConfigError: everything that is wrong, with where, value, what is allowed, nearest name.
     """
-    return checked(Composition(open_tree(config_dir, config_name), overrides))
+    config = checked(Composition(open_tree(config_dir, config_name), overrides))
+    use_hub_token(config.other.hf_token)
+    return config
 
 
 def checked(composition: Composition) -> Config:

@@ -89,17 +89,16 @@ def secrets_in(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, "is a secret by its name"
 
 
-def use_hub_token(reference: str | None) -> str | None:
+def use_hub_token(reference: str | None) -> None:
     """
-    Make the variable that `other.hf_token` refers to this process's HF_TOKEN, and return its value.
+    Make the variable that `other.hf_token` refers to this process's HF_TOKEN.
 
     The hub's library and the stages that are started here read that one. Without a reference to a
-    variable, or where it is empty, HF_TOKEN stays what it is; None where there is none.
+    variable, or where it is empty, HF_TOKEN stays what it is.
     """
     found = _FROM_ENV.fullmatch(reference) if reference else None
     if found and (token := os.environ.get(found["name"])):
         os.environ[TOKEN_VARIABLE] = token
-    return os.environ.get(TOKEN_VARIABLE) or None
 
 
 def _is_reference(text: str) -> bool:

@@ -1,5 +1,6 @@
 """Files of a user's own, laid over ours."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,15 @@ def test_a_store_without_an_address_is_told(workdir: Path) -> None:
     with pytest.raises(ConfigError, match=r"storage\.url needs the environment variable") as caught:
         compose(["storage=s3"])
     assert caught.value.hint == "Export FTCTL_STORE_URL, or set the key: storage.url=VALUE."
+
+
+def test_the_hub_token_that_is_referred_to_becomes_this_process_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "one")
+    monkeypatch.setenv("MINE", "two")
+
+    config = compose(["other.hf_token='${oc.env:MINE}'"])
+
+    assert os.environ["HF_TOKEN"] == "two"
+    assert config.other.hf_token == "${oc.env:MINE}"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ftctl.contract.runfile import RunFile
-from ftctl.errors import StorageError
 from ftctl.storage.base import Store
-from ftctl_trainer.tracking.follow import TrackerError
+from ftctl_trainer.tracking.follow import End
 from ftctl_trainer.tracking.record import Point, lineage, parameters
+
+_GROWTH = 1.1
 
 
 class BoardTracker:
@@ -22,20 +23,27 @@ class BoardTracker:
 
     def __init__(self, run: RunFile, store: Store, key: str) -> None:
         self._run, self._store, self._key = run, store, key
-        self._written = -1
+        self._points: Sequence[Point] = ()
+        self._written = 0
 
     def record(self, points: Sequence[Point]) -> None:
-        """Write the file, if there is more to say than the last time."""
-        if len(points) == self._written:
-            return
-        try:
-            self._store.write(self._key, event_file(self._run, points))
-        except StorageError as error:
-            raise TrackerError(error.what, where=error.where, hint=error.hint) from error
-        self._written = len(points)
+        """
+        Write the file, if it grows by a tenth at least.
 
-    def close(self, state: str) -> None:
-        """Nothing is left open."""
+        So the whole of a long training costs ten times its last file, and not its square.
+        """
+        self._points = points
+        if len(points) > _GROWTH * self._written:
+            self._write()
+
+    def close(self, end: End) -> None:
+        """Write what is left."""
+        if len(self._points) != self._written:
+            self._write()
+
+    def _write(self) -> None:
+        self._store.write(self._key, event_file(self._run, self._points))
+        self._written = len(self._points)
 
 
 def event_file(run: RunFile, points: Sequence[Point]) -> bytes:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ftctl.contract.operational import TrackingConfig
 from ftctl.contract.runfile import RunFile
-from ftctl_trainer.tracking.follow import TrackerError
+from ftctl.errors import ConfigError
+from ftctl_trainer.tracking.follow import End
 from ftctl_trainer.tracking.record import Point, lineage, parameters
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _PARAMETERS_AT_ONCE = 100
 _VALUE_LENGTH = 6000
 # How a run is found again.
 _RUN_TAG = "ftctl.run"
-_STATES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+_STATES: dict[End, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 # Minutes of retries would keep a run from ending.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -33,7 +34,7 @@ class MlflowTracker:
     A point that the server has is not sent again, so a resumed run goes on with the same curves.
 
     Raises:
-        TrackerError: the server cannot be reached or refuses.
+        ConfigError: the server cannot be reached or refuses.
     """
 
     def __init__(self, run: RunFile, settings: TrackingConfig) -> None:
@@ -43,7 +44,9 @@ class MlflowTracker:
             from mlflow import MlflowClient
 
             self._client = MlflowClient(settings.url)
-            self._id = self._find(run, settings) or self._create(run, settings)
+            experiment = self._experiment(settings.project)
+            known = self._find(run, experiment)
+            self._id = known or self._create(run, experiment, settings.tags)
             self._client.update_run(self._id, status="RUNNING")
             self._sent: set[tuple[str, int]] = set()
             for name in self._client.get_run(self._id).data.metrics:
@@ -65,31 +68,25 @@ class MlflowTracker:
                 self._client.log_batch(self._id, metrics=metrics)
             self._sent |= {(point.name, point.step) for point in batch}
 
-    def close(self, state: str) -> None:
+    def close(self, end: End) -> None:
         """End the run there; a resumed one is running again."""
         with _errors():
-            self._client.set_terminated(self._id, _STATES[state])
+            self._client.set_terminated(self._id, _STATES[end])
 
-    def _find(self, run: RunFile, settings: TrackingConfig) -> str | None:
-        experiment = self._client.get_experiment_by_name(settings.project)
-        if experiment is None:
-            return None
-        found = self._client.search_runs(
-            [experiment.experiment_id], f"tags.`{_RUN_TAG}` = '{run.run_id}'", max_results=1
-        )
+    def _experiment(self, name: str) -> str:
+        known = self._client.get_experiment_by_name(name)
+        return str(known.experiment_id if known else self._client.create_experiment(name))
+
+    def _find(self, run: RunFile, experiment: str) -> str | None:
+        wanted = f"tags.`{_RUN_TAG}` = '{run.run_id}'"
+        found = self._client.search_runs([experiment], wanted, max_results=1)
         return found[0].info.run_id if found else None
 
-    def _create(self, run: RunFile, settings: TrackingConfig) -> str:
+    def _create(self, run: RunFile, experiment: str, marks: Sequence[str]) -> str:
         from mlflow.entities import Param
 
-        experiment = self._client.get_experiment_by_name(settings.project)
-        number = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(settings.project)
-        )
-        tags = {**lineage(run), **dict.fromkeys(settings.tags, "true")}
-        made = self._client.create_run(number, run_name=run.run_id, tags=tags)
+        tags = {**lineage(run), **dict.fromkeys(marks, "true")}
+        made = self._client.create_run(experiment, run_name=run.run_id, tags=tags)
         settings_of_run = [
             Param(name, value[:_VALUE_LENGTH]) for name, value in parameters(run).items()
         ]
@@ -101,14 +98,14 @@ class MlflowTracker:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what MLflow raises into a TrackerError."""
+    """Turn what MLflow raises into a ConfigError."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
     try:
         yield
     except (MlflowException, RequestException) as error:
-        raise TrackerError(
+        raise ConfigError(
             f"MLflow refused: {str(error).splitlines()[0]}",
             where="tracking.url",
             hint="See that the server answers, and that MLFLOW_TRACKING_TOKEN or "

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.evaluation_file import stored_evaluation
-from ftctl_trainer.tracking.follow import Follower, Tracker
+from ftctl_trainer.tracking.follow import Tracker, following
 from ftctl_trainer.tracking.record import Point, evaluation_points, points
 
 # What each backend imports, and how it is installed.
@@ -39,7 +40,7 @@ def tracked(ctx: StageContext) -> Iterator[None]:
     if ctx.run.config.tracking.backend == "none":
         yield
         return
-    with Follower(partial(_connect, ctx), partial(_points, ctx)):
+    with following(partial(_connect, ctx), _Known(ctx).points):
         yield
 
 
@@ -61,8 +62,21 @@ def _connect(ctx: StageContext) -> Tracker:
     return BoardTracker(ctx.run, ctx.store, ctx.layout.tensorboard)
 
 
-def _points(ctx: StageContext) -> list[Point]:
-    lines = ctx.reporter.history()
-    last = max((line.step for line in lines), default=0)
-    # Both scores are written by this stage: before its first step, and after its last.
-    return points(lines) + evaluation_points(stored_evaluation(ctx.store, ctx.layout), last)
+class _Known:
+    """What the store has of a run to be tracked; eval.json, which is long, only when it changed."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        self._ctx = ctx
+        self._evaluation: Evaluation | None = None
+        self._etag = ""
+
+    def points(self) -> list[Point]:
+        """Everything so far."""
+        lines = self._ctx.reporter.history()
+        last = max((line.step for line in lines), default=0)
+        found = self._ctx.store.stat(self._ctx.layout.evaluation)
+        if found and found.etag != self._etag:
+            self._evaluation = stored_evaluation(self._ctx.store, self._ctx.layout)
+            self._etag = found.etag
+        # This stage writes both scores: one before its first step, one after its last.
+        return points(lines) + evaluation_points(self._evaluation, last)

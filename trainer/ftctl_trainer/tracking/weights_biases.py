@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from ftctl.contract.operational import TrackingConfig
 from ftctl.contract.runfile import RunFile
-from ftctl.errors import StorageError
+from ftctl.errors import ConfigError
 from ftctl.storage.base import Store
 from ftctl.storage.markers import upload_folder
-from ftctl_trainer.tracking.follow import TrackerError
+from ftctl_trainer.tracking.follow import End
 from ftctl_trainer.tracking.record import Point, lineage, parameters
 
 if TYPE_CHECKING:
     import wandb
 
-_EXIT_CODES = {"finished": 0, "stopped": 75, "failed": 1}
+_EXIT_CODES: dict[End, int] = {"finished": 0, "stopped": 75, "failed": 1}
 
 
 class WandbTracker:
@@ -30,7 +30,7 @@ class WandbTracker:
     stage ends; each attempt writes it whole, from all points.
 
     Raises:
-        TrackerError: no key, or the service refuses.
+        ConfigError: no key, or the service refuses.
     """
 
     def __init__(
@@ -77,15 +77,12 @@ class WandbTracker:
                 self._run.log({point.name: point.value for point in found}, step=step)
         self._sent |= {(point.name, point.step) for point in new}
 
-    def close(self, state: str) -> None:
+    def close(self, end: End) -> None:
         """Finish the run; offline, bring its folder to the store."""
         with _errors():
-            self._run.finish(exit_code=_EXIT_CODES[state])
+            self._run.finish(exit_code=_EXIT_CODES[end])
         if self._run.settings.mode == "offline":
-            try:
-                self._keep()
-            except StorageError as error:
-                raise TrackerError(error.what, where=error.where, hint=error.hint) from error
+            self._keep()
 
     def _keep(self) -> None:
         """Bring the folder to the store, in place of an earlier attempt's."""
@@ -100,13 +97,13 @@ class WandbTracker:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turn what wandb raises into a TrackerError."""
+    """Turn what wandb raises into a ConfigError."""
     from wandb.errors import Error
 
     try:
         yield
     except Error as error:
-        raise TrackerError(
+        raise ConfigError(
             f"Weights & Biases refused: {str(error).splitlines()[0]}",
             where="tracking.backend=wandb",
             hint="Set WANDB_API_KEY, or WANDB_MODE=offline to keep the record in the store.",
