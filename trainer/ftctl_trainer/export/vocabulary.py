@@ -10,16 +10,8 @@ from typing import Any
 import gguf
 
 from ftctl.errors import RunFailedError
+from ftctl_trainer.data.pretokenizers import pre_tokenizer_name
 from ftctl_trainer.export.unsupported import needs_llama_cpp
-
-# The regular expressions of the pre-tokenizers that llama.cpp implements under these names
-# (src/llama-vocab.cpp), as their models' tokenizer.json has them.
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_SPACES = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_SPLITS = {
-    _WORDS + r"\p{N}{1,3}" + _SPACES: "llama-bpe",
-    _WORDS + r"\p{N}" + _SPACES: "qwen2",
-}
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
@@ -47,18 +39,11 @@ def pre_tokenizer(tokenizer: dict[str, Any]) -> str:
     Raises:
         RunFailedError: none of the structures known here.
     """
-    steps = tokenizer.get("pre_tokenizer") or {}
-    parts = steps.get("pretokenizers", [steps])
-    match [part.get("type") for part in parts]:
-        case ["ByteLevel"]:
-            return "gpt-2"
-        case ["Digits", "ByteLevel"] if parts[0].get("individual_digits"):
-            return "smollm"
-        case ["Split", "ByteLevel"]:
-            pattern = parts[0].get("pattern", {}).get("Regex")
-            if pattern in _SPLITS:
-                return _SPLITS[pattern]
-    raise needs_llama_cpp(f"pre-tokenizer {json.dumps(steps)[:200]}")
+    steps = tokenizer.get("pre_tokenizer")
+    name = pre_tokenizer_name(steps)
+    if name is None:
+        raise needs_llama_cpp(f"pre-tokenizer {json.dumps(steps)[:200]}")
+    return name
 
 
 def _is_sentencepiece(folder: Path) -> bool:

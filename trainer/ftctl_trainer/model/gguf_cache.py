@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import struct
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import gguf
 
 from ftctl.errors import ConfigError
+from ftctl_trainer.data.pretokenizers import make_pre_tokenizer, pre_tokenizer_name
 from ftctl_trainer.model.cache import cache_errors, models_dir
 
 _log = logging.getLogger(__name__)
+
+# Raised when the same file would be unpacked otherwise.
+_UNPACKING = 2
 
 
 def unpacked_gguf(path: Path, sha256: str) -> Path:
@@ -25,7 +33,7 @@ def unpacked_gguf(path: Path, sha256: str) -> Path:
         StorageError: the cache cannot be written.
     """
     models = models_dir()
-    folder = models / sha256
+    folder = models / f"{sha256}-{_UNPACKING}"
     if folder.is_dir():
         return folder
     _log.info("unpacking %s, once", path.name)
@@ -58,6 +66,7 @@ def _unpack(path: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32
         )
+        _restore_pre_tokenizer(tokenizer, path)
     # Cut or damaged files fail wherever the reader happens to be.
     except (ValueError, LookupError, OverflowError, ImportError, struct.error) as error:
         raise ConfigError(
@@ -74,3 +83,19 @@ def _unpack(path: Path, folder: Path) -> None:
     model.config.dtype = torch.bfloat16
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _restore_pre_tokenizer(tokenizer: Any, path: Path) -> None:
+    """
+    Split text as the file says.
+
+    transformers makes GPT-2's splitting of every byte-level vocabulary; others part digits.
+    """
+    field = gguf.GGUFReader(path).get_field(gguf.Keys.Tokenizer.PRE)
+    said = field and str(field.contents())
+    now = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"]
+    if said is None or pre_tokenizer_name(now) in (None, said):
+        return
+    made = make_pre_tokenizer(said)
+    if made is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = made
