@@ -35,7 +35,7 @@ from ftctl.contract.operational import StorageConfig
 from ftctl.contract.placement import Placement
 from ftctl.contract.status import IndexRecord, State, Status
 from ftctl.storage.base import Store
-from ftctl.storage.index import write_index
+from ftctl.storage.index import keep_packed, write_index
 from ftctl.storage.open import open_store
 from ftctl.storage.parallel import each
 from ftctl.storage.placement import write_placement
@@ -155,6 +155,7 @@ def fill(store: Store, count: int) -> list[str]:
         store.write(keys.status, status.model_dump_json().encode())
 
     each(write, range(count))
+    keep_packed(store)  # as the last of them that ended does
     return run_ids
 
 

@@ -10,11 +10,13 @@ from ftctl.contract.layout import INDEX_PACK, RunLayout
 from ftctl.contract.status import IndexRecord, State
 from ftctl.storage.base import Store
 from ftctl.storage.index import list_runs, write_index
-from ftctl.storage.index_pack import STALE
+from ftctl.storage.index_pack import STALE, read_pack
 from ftctl.storage.parallel import each
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
+from ftctl_trainer.reporter import StoreReporter
 from tests.integration.s3_server import S3Server
+from tests.run_files import a_run
 
 MANY = STALE + 50
 
@@ -85,3 +87,12 @@ def test_a_list_of_few_packs_nothing(store: Store) -> None:
     records = fill(store)
     assert list_runs(store, limit=3) == records[:3]
     assert store.stat(INDEX_PACK) is None
+
+
+def test_the_end_of_a_stage_packs_what_is_new(store: Store) -> None:
+    fill(store)
+
+    with StoreReporter(store, a_run(), "convert") as reporter:
+        reporter.finish("succeeded", "convert done")
+
+    assert len(read_pack(store)) == MANY + 1

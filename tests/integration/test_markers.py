@@ -14,7 +14,7 @@ from ftctl.contract.layout import INDEX, RunLayout
 from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.status import IndexRecord
 from ftctl.errors import StorageError
-from ftctl.storage.base import NotFoundError, Store
+from ftctl.storage.base import NotFoundError, Progress, Store
 from ftctl.storage.index import list_runs, write_index
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl.storage.tombstones import clear_tombstones, find_tombstone, write_tombstone
@@ -118,6 +118,28 @@ def test_a_new_upload_takes_the_old_marker_away_first(store: Store, folder: Path
     with pytest.raises(KeyboardInterrupt):
         upload_folder(store, folder, PREFIX, progress=interrupt)
     assert read_marker(store, PREFIX) is None
+
+
+def test_a_second_upload_puts_only_what_is_missing_or_changed(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_marker(store, PREFIX, upload_folder(store, folder, PREFIX), fence=1)
+    store.delete(f"{PREFIX}z")
+    (folder / "a.json").write_bytes(b"another")
+    put: list[str] = []
+    upload = store.upload
+
+    def counted(path: Path, key: str, *, progress: Progress | None = None) -> str:
+        put.append(key)
+        return upload(path, key, progress=progress)
+
+    monkeypatch.setattr(store, "upload", counted)
+    files = upload_folder(store, folder, PREFIX)
+
+    assert sorted(put) == [f"{PREFIX}a.json", f"{PREFIX}z"]
+    write_marker(store, PREFIX, files, fence=2)
+    assert [file.name for file in files] == list(FILES)
+    assert (store.read(f"{PREFIX}a.json"), store.read(f"{PREFIX}z")) == (b"another", FILES["z"])
 
 
 def test_a_changed_object_is_not_handed_out(store: Store, folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Event, IndexRecord, Metrics, Stage, State, Status, now
 from ftctl.errors import StorageError
 from ftctl.storage.base import Store
-from ftctl.storage.index import write_index
+from ftctl.storage.index import keep_packed, write_index
 from ftctl_trainer.journal import Journal
 
 HEARTBEAT_S = 10.0
@@ -138,6 +138,7 @@ class StoreReporter:
         self.event(state, **({"error": error} if error else {}), **data)
         self._write_status()
         self._write_index()
+        keep_packed(self._store)
 
     def _update(self, **fields: Any) -> None:
         self._status = self._status.model_copy(update={**fields, "heartbeat": now()})

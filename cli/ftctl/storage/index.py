@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ftctl.contract.layout import INDEX, RunLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import IndexRecord, Stage, State, now
+from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError, ObjectInfo, Store
 from ftctl.storage.index_pack import STALE, Packed, read_pack, write_pack
 from ftctl.storage.parallel import each
@@ -59,6 +60,18 @@ def list_runs(store: Store, limit: int | None = None) -> list[IndexRecord]:
     if len(stale) > STALE and limit is None:
         write_pack(store, whole)
     return [one.record for one in whole.values()]
+
+
+def keep_packed(store: Store) -> None:
+    """
+    Pack the index once many records are newer than the pack, so that no list has to read them.
+
+    For the end of a stage, which is never in a hurry; what fails here is the next one's to do.
+    """
+    try:
+        list_runs(store)
+    except StorageError as error:
+        _log.debug("the index was not looked at: %s", error)
 
 
 def _is_fresh(packed: Packed | None, info: ObjectInfo) -> bool:

@@ -56,17 +56,27 @@ def upload_folder(
     """
     Copy all files below a folder to `prefix`, hidden ones left out; return them by name.
 
-    A marker that stands there goes first: it must not cover what is being replaced.
+    A marker that stands there goes first: it must not cover what is being replaced. What it
+    covers and is the same here, is left: an attempt that was killed had put it.
 
     Args:
         prefix: ends with a slash.
     """
     with os_errors(str(folder)):
         paths = _files(folder)
+    there = _covered(store, prefix)
     store.delete(layout.marker(prefix))
 
     def upload(path: Path) -> FileRecord:
         name = path.relative_to(folder).as_posix()
+        if (
+            (known := there.get(name))
+            and _is_here(path, known)
+            and _is_stored(store, prefix, known)
+        ):
+            if progress:
+                progress(known.size)
+            return known
         digest = store.upload(path, prefix + name, progress=progress)
         return FileRecord(name=name, size=path.stat().st_size, sha256=digest)
 
@@ -113,6 +123,20 @@ def download_folder(
 
     each(download, filter(only, content.files), threads=_FILES_AT_ONCE)
     return content
+
+
+def _covered(store: Store, prefix: str) -> dict[str, FileRecord]:
+    """What the marker of `prefix` covers, by name; a damaged marker covers nothing."""
+    try:
+        content = read_marker(store, prefix)
+    except StorageError:
+        return {}
+    return {file.name: file for file in content.files} if content else {}
+
+
+def _is_stored(store: Store, prefix: str, file: FileRecord) -> bool:
+    found = store.stat(prefix + file.name)
+    return found is not None and found.size == file.size
 
 
 def _look(store: Store, prefix: str, file: FileRecord) -> None:
