@@ -51,7 +51,6 @@ def refuse_unavailable(config: Config) -> None:
     """
     training, quantize = config.training, config.quantize
     wanted = {
-        "model.use_dora=true": config.model.use_dora,
         "training.compute=fp8": training.compute == "fp8",
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit

@@ -32,13 +32,12 @@ def unpacked_gguf(path: Path, sha256: str) -> Path:
         ConfigError: transformers cannot read this file.
         StorageError: the cache cannot be written.
     """
-    models = models_dir()
-    folder = models / f"{sha256}-{_UNPACKING}"
+    folder = unpacked_folder(sha256)
     if folder.is_dir():
         return folder
     _log.info("unpacking %s, once", path.name)
     with cache_errors():
-        partial = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=models))
+        partial = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=folder.parent))
     try:
         with cache_errors():
             _unpack(path, partial)
@@ -47,6 +46,11 @@ def unpacked_gguf(path: Path, sha256: str) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def unpacked_folder(sha256: str) -> Path:
+    """Where the model of such a GGUF file is once it is unpacked."""
+    return models_dir() / f"{sha256}-{_UNPACKING}"
 
 
 def _rename(partial: Path, folder: Path) -> None:

@@ -17,7 +17,7 @@ from ftctl.storage.hub import hub_snapshot
 from ftctl.storage.models import has_model, pull_companions, pull_model
 from ftctl_trainer.export.base import Description, StoredWeights, describe
 from ftctl_trainer.model.cache import cache_errors, models_dir, sole_user
-from ftctl_trainer.model.gguf_cache import unpacked_gguf
+from ftctl_trainer.model.gguf_cache import unpacked_folder, unpacked_gguf
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def model_folder(source: ModelSource, store: Store) -> Path:
     if found is not None:
         return found
     _need_stored(source, store)
-    return _fetched(source, store, models_dir() / source.revision)
+    return _fetched(source, store)
 
 
 def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: Path) -> Path:
@@ -58,7 +58,7 @@ def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: 
         return found
     _need_stored(source, store)
     if source.kind == "gguf":  # unpacked by transformers, whole
-        return _fetched(source, store, models_dir() / source.revision)
+        return _fetched(source, store)
     prefix, shards = pull_companions(store, source, folder)
     _log.info("reading %s from %s by range", source.name, store.url)
     config, default = storage
@@ -74,8 +74,15 @@ def _at_hand(source: ModelSource) -> Path | None:
     path = Path(source.path or "")
     if _revision(source, path) == source.revision:
         return unpacked_gguf(path, source.revision) if source.kind == "gguf" else path
-    folder = models_dir() / source.revision
+    folder = _cached(source)
     return folder if folder.is_dir() else None
+
+
+def _cached(source: ModelSource) -> Path:
+    """Where the cache has a model that came from the store."""
+    if source.kind == "gguf":
+        return unpacked_folder(source.revision)
+    return models_dir() / source.revision
 
 
 def _need_stored(source: ModelSource, store: Store) -> None:
@@ -104,12 +111,13 @@ def _not_here(source: ModelSource, found: str | None, store: Store) -> ConfigErr
     )
 
 
-def _fetched(source: ModelSource, store: Store, folder: Path) -> Path:
+def _fetched(source: ModelSource, store: Store) -> Path:
     """
-    Copy the model from the store to `folder`, which appears whole or not at all.
+    Copy the model from the store into the cache, where it appears whole or not at all.
 
     What a killed process leaves is hidden, and the next one goes on with it; one works at a time.
     """
+    folder = _cached(source)
     partial = folder.with_name(f".{folder.name}.partial")
     with sole_user(folder.with_name(f".{folder.name}.lock")):
         if folder.is_dir():
