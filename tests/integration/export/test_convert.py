@@ -18,9 +18,10 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
+from ftctl.contract.checksum import file_sha256
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
-from ftctl.contract.runfile import RunFile
+from ftctl.contract.runfile import ModelSource, RunFile
 from ftctl.contract.verification import Verification
 from ftctl.errors import (
     ConfigError,
@@ -30,11 +31,14 @@ from ftctl.errors import (
     StorageError,
     VerificationError,
 )
+from ftctl.storage.folder import FolderStore
 from ftctl.storage.lease import RunLease
 from ftctl.storage.markers import download_folder, upload_folder, write_marker
 from ftctl.storage.models import push_model
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.export import weights as weights_module
+from ftctl_trainer.model.load import load_tokenizer
+from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reporter import StoreReporter
 from ftctl_trainer.runner import load_run
 from ftctl_trainer.stages.convert import run_convert
@@ -95,6 +99,21 @@ def finished(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> Tiny
     code, lines = run.finish(run.start("convert"))
     assert code == 0, lines
     return run
+
+
+def test_what_was_published_is_a_base_that_another_machine_fetches_and_unpacks(
+    finished: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, store = finished.root / "copy" / "tiny-Q4_1.gguf", FolderStore(tmp_path / "store")
+    source = ModelSource(name="base", kind="gguf", path=str(file), revision=file_sha256(file))
+    push_model(store, source)
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+
+    fetched = model_folder(source.model_copy(update={"path": "/no/such/file"}), store)
+
+    assert load_tokenizer(fetched, trust_remote_code=False).vocab_size
+    assert list(fetched.glob("*.safetensors"))
+    assert model_folder(source, store) == fetched
 
 
 def test_everything_is_published(finished: TinyRun) -> None:
