@@ -12,101 +12,82 @@ import pytest
 
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
+from ftctl.contract.labels import RUN, all_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
 from tests.e2e.cluster.conftest import address_towards
+from tests.e2e.cluster.custom import Custom, Kind
+from tests.e2e.cluster.git_runs import jobs_of, rendered
 from tests.e2e.cluster.git_server import Repository, repository
-from tests.e2e.cluster.laptop import Laptop, until
+from tests.e2e.cluster.laptop import STEPS, Laptop, until
+from tests.e2e.cluster.releases import pushed, values_of
+from tests.e2e.helm import CHART
 
-# Group, plural and kind; all are v1.
-GIT_REPOSITORY = ("source.toolkit.fluxcd.io", "gitrepositories", "GitRepository")
-KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io", "kustomizations", "Kustomization")
+GIT_REPOSITORY = Kind("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository")
+KUSTOMIZATION = Kind("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization")
+HELM_RELEASE = Kind("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease")
+NAME = "demo"
+# Enough for the launcher, and less than a training takes.
+TIMEOUT_S = 60
 _NOW = "reconcile.fluxcd.io/requestedAt"
 
 
 @pytest.fixture
-def repo(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repository]:
-    """A repository that Flux applies to the namespace."""
-    group, plural, _ = KUSTOMIZATION
-    if not cluster.find(kinds.CUSTOM_RESOURCE, f"{plural}.{group}"):
+def source(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repository]:
+    """A repository that Flux fetches."""
+    if not cluster.find(kinds.CUSTOM_RESOURCE, KUSTOMIZATION.definition):
         pytest.skip("the cluster has no Flux")
     with repository(tmp_path / "git", address_towards(cluster)) as served:
         (served.folder / "runs").mkdir()
         (served.folder / "runs" / ".keep").touch()
+        shutil.copytree(CHART, served.folder / "chart")
         served.commit("Begin")
-        source = {"interval": "1h", "url": served.url, "ref": {"branch": "main"}}
-        # A run is waited for by its own status; a Kustomization that waits would time out.
-        apply = {
-            "interval": "1h",
-            "path": "./runs",
-            "prune": True,
-            "wait": False,
-            "sourceRef": {"kind": "GitRepository", "name": "runs"},
-        }
-        objects = Custom(namespace)
-        objects.create(GIT_REPOSITORY, source)
-        objects.create(KUSTOMIZATION, apply)
+        objects = Custom(namespace, NAME)
+        objects.create(
+            GIT_REPOSITORY, {"interval": "1h", "url": served.url, "ref": {"branch": "main"}}
+        )
         yield served
-        objects.delete(KUSTOMIZATION)
         objects.delete(GIT_REPOSITORY)
 
 
-class Custom:
-    """Flux's objects of a namespace, all of them named `runs`."""
-
-    def __init__(self, namespace: str) -> None:
-        from kubernetes import client, config
-
-        config.load_kube_config()
-        self._api, self._namespace = client.CustomObjectsApi(), namespace
-
-    def create(self, kind: tuple[str, str, str], spec: dict[str, Any]) -> None:
-        group, plural, name = kind
-        body = {
-            "apiVersion": f"{group}/v1",
-            "kind": name,
-            "metadata": {"name": "runs"},
-            "spec": spec,
-        }
-        self._api.create_namespaced_custom_object(group, "v1", self._namespace, plural, body)
-
-    def look_now(self, kind: tuple[str, str, str], asked: str) -> None:
-        body = {"metadata": {"annotations": {_NOW: asked}}}
-        self._api.patch_namespaced_custom_object(*self._path(kind), body)
-
-    def status(self, kind: tuple[str, str, str]) -> dict[str, Any]:
-        found = self._api.get_namespaced_custom_object(*self._path(kind))
-        status: dict[str, Any] = found.get("status", {})
-        return status
-
-    def delete(self, kind: tuple[str, str, str]) -> None:
-        self._api.delete_namespaced_custom_object(*self._path(kind))
-
-    def _path(self, kind: tuple[str, str, str]) -> tuple[str, str, str, str, str]:
-        return kind[0], "v1", self._namespace, kind[1], "runs"
+@pytest.fixture
+def repo(source: Repository, namespace: str) -> Iterator[Repository]:
+    """A repository that Flux applies to the namespace."""
+    # A run is waited for by its own status; a Kustomization that waits would time out.
+    spec = {
+        "interval": "1h",
+        "path": "./runs",
+        "prune": True,
+        "wait": False,
+        "sourceRef": {"kind": "GitRepository", "name": NAME},
+    }
+    objects = Custom(namespace, NAME)
+    objects.create(KUSTOMIZATION, spec)
+    yield source
+    objects.delete(KUSTOMIZATION)
 
 
 def test_commits_train_and_syncs_do_not(cluster: Cluster, laptop: Laptop, repo: Repository) -> None:
     store, folder = laptop.store(), repo.folder / "runs"
 
-    first = _render(laptop, folder)
+    first = rendered(laptop, folder)
     _sync(laptop, repo.commit("Train"))
     done = RunLayout(first)
     until(lambda: store.stat(done.success), bool, 400)
-    made = _jobs(cluster, laptop)
+    made = jobs_of(cluster, laptop)
     assert len(made) == 2
     manifest = store.read(done.manifest)
 
     (repo.folder / "README").write_text("nothing of a run\n")
     _sync(laptop, repo.commit("Say what this is"))
-    assert _jobs(cluster, laptop) == made
+    assert jobs_of(cluster, laptop) == made
 
     # Other rows: another digest, and so another run. The first one's file goes.
     shutil.rmtree(folder / first)
-    second = _render(laptop, folder, "dataset.limit=20")
+    second = rendered(laptop, folder, "dataset.limit=20")
     assert second != first
     _sync(laptop, repo.commit("Train on more rows"))
-    assert {name.rpartition("-")[0].rpartition("-")[0] for name in _jobs(cluster, laptop)} == {
+    assert {name.rpartition("-")[0].rpartition("-")[0] for name in jobs_of(cluster, laptop)} == {
         second
     }
     assert store.read(done.manifest) == manifest
@@ -129,43 +110,70 @@ def test_commits_train_and_syncs_do_not(cluster: Cluster, laptop: Laptop, repo: 
     _sync(laptop, repo.commit("Mistype a number"), ready=False)
 
 
-def _render(laptop: Laptop, folder: Path, *overrides: str) -> str:
-    """Render a run into the repository, and push its data; return its id."""
-    done = laptop.ftctl(
-        "render", *laptop.settings, *overrides, "--push", "-o", str(folder), "--json"
-    )
-    assert done.code == 0, done.stderr
-    run_id: str = done.values["run_id"]
-    return run_id
+def test_a_helm_release_is_ready_and_stays_so_while_its_run_trains_beyond_its_timeout(
+    cluster: Cluster, laptop: Laptop, source: Repository
+) -> None:
+    spec = {
+        "interval": "1h",
+        "timeout": f"{TIMEOUT_S}s",
+        "chart": {
+            "spec": {"chart": "./chart", "sourceRef": {"kind": "GitRepository", "name": NAME}}
+        },
+        "values": values_of(laptop, [*pushed(laptop), *STEPS]),
+    }
+    objects = Custom(laptop.namespace, NAME)
+    objects.create(HELM_RELEASE, spec)
+    until(lambda: objects.status(HELM_RELEASE), _is_ready, TIMEOUT_S + 30)
+    installed = time.monotonic()
+    run_id = next(iter(_runs(cluster, laptop)))
+    made = jobs_of(cluster, laptop)
+
+    until(lambda: time.monotonic() - installed, lambda passed: passed > TIMEOUT_S, 2 * TIMEOUT_S)
+    until(lambda: laptop.store().stat(RunLayout(run_id).success), bool, 600)
+
+    status = objects.status(HELM_RELEASE)
+    assert _is_ready(status)
+    assert [one["status"] for one in status["history"]] == ["deployed"]
+    assert jobs_of(cluster, laptop) == made
+    objects.delete(HELM_RELEASE)
+    until(lambda: jobs_of(cluster, laptop), lambda left: not left, 120)
+    assert laptop.store().stat(RunLayout(run_id).success) is not None
+
+
+def _is_ready(status: dict[str, Any]) -> bool:
+    return _conditions(status).get("Ready") == "True"
+
+
+def _conditions(status: dict[str, Any]) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in status.get("conditions", ())}
+
+
+def _runs(cluster: Cluster, laptop: Laptop) -> set[str]:
+    """The runs that have Jobs in the namespace."""
+    found = cluster.list(kinds.JOB, laptop.namespace, labels=all_selector())
+    return {job["metadata"]["labels"][RUN] for job in found}
 
 
 def _sync(laptop: Laptop, commit: str | None, *, ready: bool = True) -> None:
     """Have Flux look now, and wait until it has applied a commit, or the same again."""
-    objects, asked = Custom(laptop.namespace), str(time.time())
-    objects.look_now(GIT_REPOSITORY, asked)
+    objects, asked = Custom(laptop.namespace, NAME), str(time.time())
+    objects.annotate(GIT_REPOSITORY, _NOW, asked)
     if commit:
         until(
             lambda: objects.status(GIT_REPOSITORY),
             lambda status: commit in status.get("artifact", {}).get("revision", ""),
             120,
         )
-    objects.look_now(KUSTOMIZATION, asked)
+    objects.annotate(KUSTOMIZATION, _NOW, asked)
 
     def applied(status: dict[str, Any]) -> bool:
-        now = {one["type"]: one["status"] for one in status.get("conditions", ())}
         return (
             status.get("lastHandledReconcileAt") == asked
             and (commit or "") in status.get("lastAttemptedRevision", "")
-            and now.get("Ready") == str(ready)
+            and _conditions(status).get("Ready") == str(ready)
         )
 
     until(lambda: objects.status(KUSTOMIZATION), applied, 120)
-
-
-def _jobs(cluster: Cluster, laptop: Laptop) -> dict[str, str]:
-    """The Jobs of the namespace, by name, with what tells one from a later one of the name."""
-    found = cluster.list(kinds.JOB, laptop.namespace)
-    return {job["metadata"]["name"]: job["metadata"]["uid"] for job in found}
 
 
 def _failed(job: dict[str, Any]) -> bool:

@@ -94,7 +94,7 @@ def _tune(
 
     method = chosen_method(ctx.run, rows, tokenizer)
     ctx.reporter.phase("loading model")
-    tuned = _build_model(ctx, folder, precision)
+    tuned = _build_model(ctx, folder, precision, longest=max(method.lengths))
     end_if_stopped(ctx.stop)
 
     evaluation = stored_evaluation(ctx.store, ctx.layout) or empty_evaluation(
@@ -130,7 +130,7 @@ def _precision(ctx: StageContext) -> Precision:
     return precision
 
 
-def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
+def _build_model(ctx: StageContext, folder: Path, precision: Precision, *, longest: int) -> Any:
     config = ctx.run.config.model
     base = load_quantized(
         folder,
@@ -140,6 +140,7 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision) -> Any:
             config.attn_implementation,
             packing=ctx.run.config.training.packing,
             dtype=precision.dtype,
+            longest=longest,
         ),
         trust_remote_code=config.trust_remote_code,
     )
