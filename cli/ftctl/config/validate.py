@@ -56,7 +56,6 @@ def refuse_unavailable(config: Config) -> None:
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit
         ),
-        f"quantize.split_gb={quantize.split_gb}": quantize.split_gb is not None,
     }
     problems = [
         Problem(None, f"{setting} is not available in this version", "Leave it at its default.")

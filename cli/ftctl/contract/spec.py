@@ -217,7 +217,9 @@ class QuantizeConfig(Section):
         "full", description="weights that the adapter is added to"
     )
     save_merged: bool = Field(False, description="publish the merged safetensors model too")
-    split_gb: float | None = Field(None, gt=0, description="split a GGUF above this size, in GB")
+    split_gb: float | None = Field(
+        None, gt=0, description="split a GGUF above this size, in GB of 10^9 bytes"
+    )
     modelfile: bool = Field(True, description="write a Modelfile for Ollama")
 
 

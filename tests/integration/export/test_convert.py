@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
+from ftctl.app import app
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
 from ftctl.contract.runfile import RunFile
@@ -347,32 +349,80 @@ def _merged_logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
         return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
 
 
-def test_the_merged_model_is_published_for_others(
-    handoff: Handoff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights_module, "SHARD_BYTES", 100_000)
+@pytest.fixture(scope="module")
+def shared(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run that publishes a GGUF in parts, and the merged model in shards: 5 s."""
+    root = tmp_path_factory.mktemp("shared")
     run = _run(
-        tmp_path,
+        root,
         handoff,
         model={"qtype": "f16"},
-        quantize={"save_merged": True},
+        quantize={"save_merged": True, "split_gb": 100e-6},
         testing={"test": False},
     )
-
-    with _context(run, tmp_path / "work") as context:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        _context(run, root / "work") as context,
+    ):
+        patch.setattr(weights_module, "SHARD_BYTES", 100_000)
         run_convert(context)
+    return run
 
-    folder = tmp_path / "downloaded"
-    marker = download_folder(run.store, run.layout.merged, folder)
+
+def test_every_part_of_a_split_file_is_published(shared: TinyRun) -> None:
+    files = _gguf(shared)
+    parts = sorted(name for name in files if name.endswith(".gguf"))
+    manifest = Manifest.model_validate_json(shared.read("manifest.json"))
+    [output] = Verification.model_validate_json(shared.read("verify.json")).outputs
+
+    count = len(parts)
+    assert count > 1
+    assert parts == [f"tiny-F16-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
+    assert output.passed
+    assert output.files == parts
+    sums = files["SHA256SUMS"].decode()
+    assert all(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" in sums for name in parts)
+    assert {f"gguf/{name}" for name in parts} <= {file.name for file in manifest.outputs}
+    modelfile = files["Modelfile"].decode()
+    assert f"#   llama-gguf-split --merge {parts[0]} tiny-F16.gguf\n" in modelfile
+    assert "\nFROM ./tiny-F16.gguf\n" in modelfile
+    assert all(name in modelfile and name in shared.read("report.html").decode() for name in parts)
+
+
+def test_the_merged_model_is_published_for_others(
+    shared: TinyRun, handoff: Handoff, tmp_path: Path
+) -> None:
+    marker = download_folder(shared.store, shared.layout.merged, tmp_path)
     names = [file.name for file in marker.files]
     assert "model-00002-of-00005.safetensors" in names
     assert {"config.json", "tokenizer.json", "model.safetensors.index.json"} <= set(names)
-    assert list((tmp_path / "work" / "merged").iterdir()) == []
+    assert list((shared.root / "work" / "merged").iterdir()) == []
     np.testing.assert_allclose(
-        _merged_logits(folder), _merged_logits(handoff.base, handoff.adapter), rtol=1e-4, atol=1e-5
+        _merged_logits(tmp_path),
+        _merged_logits(handoff.base, handoff.adapter),
+        rtol=1e-4,
+        atol=1e-5,
     )
-    manifest = Manifest.model_validate_json(run.read("manifest.json"))
+    manifest = Manifest.model_validate_json(shared.read("manifest.json"))
     assert {f"merged/{name}" for name in names} <= {file.name for file in manifest.outputs}
+
+
+@pytest.mark.parametrize("what", ["gguf", "merged", "all"])
+def test_a_download_fetches_every_part_and_shard(
+    what: str, shared: TinyRun, tmp_path: Path
+) -> None:
+    command = ["download", shared.layout.run_id, "--what", what, "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, [*command, f"storage.url={shared.store.url}"])
+
+    assert done.exit_code == 0, done.stderr
+    found = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*.*")}
+    gguf_files = {name for name in _gguf(shared) if name.endswith(".gguf")}
+    shards = {f"merged/model-{n:05d}-of-00005.safetensors" for n in range(1, 6)}
+    wanted = {"gguf": gguf_files, "merged": shards, "all": gguf_files | shards}[what]
+    assert wanted == {name for name in found if name.endswith((".gguf", ".safetensors"))} - {
+        "adapter/adapter_model.safetensors"
+    }
+    assert ("merged/config.json" in found) == (what != "gguf")
 
 
 def _not_a_number(adapter: Path) -> None:
@@ -404,9 +454,6 @@ def test_a_diverged_adapter_is_refused_before_any_file_is_written(
             ConfigError,
             "quantize.imatrix: .* llama-imatrix, which is not there",
             id="imatrix",
-        ),
-        pytest.param(
-            {"quantize": {"split_gb": 2.0}}, ConfigError, "quantize.split_gb=2.0", id="split"
         ),
         pytest.param(
             {"quantize": {"merge_base": "best"}, "model": {"use_8bit": True}},

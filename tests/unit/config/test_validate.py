@@ -124,7 +124,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     ("section", "key", "value"),
     [
         pytest.param("training", "compute", "fp8", id="fp8"),
-        pytest.param("quantize", "split_gb", 2.0, id="split"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: object) -> None:
@@ -135,15 +134,13 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
 
 
 def test_only_what_is_set_is_named() -> None:
-    config = checked(
-        {"training": {"packing": True, "compute": "fp8"}, "quantize": {"split_gb": 2.0}}
-    )
+    config = checked({"training": {"packing": True, "compute": "fp8"}, "model": {"use_dora": True}})
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
-        "  quantize.split_gb=2.0 is not available in this version. Leave it at its default."
+        "  model.use_dora=true is not available in this version. Leave it at its default.\n"
+        "  training.compute=fp8 is not available in this version. Leave it at its default."
     )
 
 

@@ -25,8 +25,8 @@ class Candidate:
     base: MergeBase
     folder: Path
     """The base itself."""
-    files: dict[str, Path]
-    """By quantization type."""
+    files: dict[str, list[Path]]
+    """Parts of each file, by quantization type."""
     proof: Verification
 
     @property

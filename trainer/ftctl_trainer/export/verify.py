@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def limits_of(qtypes: tuple[str, ...], thresholds: dict[str, Thresholds]) -> dic
 
 def verify_output(
     qtype: str,
-    file: Path,
+    parts: Sequence[Path],
     reference: Reference,
     limits: Thresholds,
     *,
@@ -46,13 +47,18 @@ def verify_output(
     """
     Run one GGUF by llama.cpp and hold it to the reference.
 
+    Args:
+        parts: its files; llama.cpp finds the others by the name of the first.
     Raises:
         RunFailedError: llama.cpp cannot load or run the file.
         StoppedError: `stop` was set.
     """
-    scored = isolated(stop, score, file, reference, threads)
-    texts = isolated(stop, read_texts, file, reference, threads)
-    return judge_output(qtype, file.name, reference, limits, scored, texts)
+    first = parts[0]
+    scored = isolated(stop, score, first, reference, threads)
+    texts = isolated(stop, read_texts, first, reference, threads)
+    found = judge_output(qtype, first.name, reference, limits, scored, texts)
+    names = [part.name for part in parts] if len(parts) > 1 else []
+    return found.model_copy(update={"parts": names})
 
 
 def judge_output(

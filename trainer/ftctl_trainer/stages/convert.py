@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import FileRecord, Marker
-from ftctl.contract.runfile import RunFile
 from ftctl.contract.verification import Verification
 from ftctl.data.digest import pull_split
 from ftctl.data.example import Example
-from ftctl.errors import ConfigError, VerificationError
+from ftctl.errors import VerificationError
 from ftctl.report.collect import collect
 from ftctl.report.html import render_report
 from ftctl.storage.markers import download_folder
@@ -45,6 +45,7 @@ from ftctl_trainer.export.publish import (
 )
 from ftctl_trainer.export.reference import Reference
 from ftctl_trainer.export.room import check_room
+from ftctl_trainer.export.split import parts_of
 from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.tools import Tools, check_imatrix, find_tools
 from ftctl_trainer.export.training_texts import training_texts
@@ -75,7 +76,6 @@ def run_convert(ctx: StageContext) -> None:
     if weighed:
         check_imatrix(tools)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
-    _refuse_later_features(ctx.run)
     bases = wanted_bases(config)
 
     ctx.reporter.phase("fetching the adapter")
@@ -96,15 +96,6 @@ def run_convert(ctx: StageContext) -> None:
         raise _not_proven(ctx, found.proof)
     _answer(ctx, found.files)
     _publish(ctx, found, references[found.base], markers)
-
-
-def _refuse_later_features(run: RunFile) -> None:
-    if run.config.quantize.split_gb is not None:
-        raise ConfigError(
-            "this version cannot do that yet",
-            where=f"quantize.split_gb={run.config.quantize.split_gb}",
-            hint="Leave it at its default.",
-        )
 
 
 def _check_inputs(ctx: StageContext, base: Path, *, copies: int) -> None:
@@ -128,10 +119,13 @@ def _candidate(
     return Candidate(base, folder, files, _verify(ctx, files, reference))
 
 
-def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None) -> dict[str, Path]:
-    """Write every type's file, and return them by type."""
+def _export(
+    ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None
+) -> dict[str, list[Path]]:
+    """Write every type's file, and return their parts by type."""
     config = ctx.run.config
     inputs = Inputs(base, ctx.workdir / "adapter", ctx.run.run_id.rpartition("-")[0])
+    split_gb = config.quantize.split_gb
     names = gguf_names(ctx.run.run_id, config.model.outfile, config.model.qtypes)
     folder, scratch = ctx.workdir / "gguf" / name, ctx.workdir / "scratch" / name
     folder.mkdir(parents=True)
@@ -147,20 +141,23 @@ def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None)
         threads=ctx.threads,
         stop=ctx.stop,
         texts=_training_texts(ctx, inputs) if config.quantize.imatrix else None,
+        split_bytes=None if split_gb is None else round(split_gb * 1e9),
     )
-    for qtype, file in files.items():
-        ctx.reporter.event("quantized", qtype=qtype, bytes=file.stat().st_size)
-    return files
+    written = {qtype: parts_of(file) for qtype, file in files.items()}
+    for qtype, parts in written.items():
+        size = sum(part.stat().st_size for part in parts)
+        ctx.reporter.event("quantized", qtype=qtype, bytes=size)
+    return written
 
 
-def _verify(ctx: StageContext, files: dict[str, Path], reference: Reference) -> Verification:
+def _verify(ctx: StageContext, files: dict[str, list[Path]], reference: Reference) -> Verification:
     limits = limits_of(tuple(files), ctx.run.config.quantize.verify.thresholds)
     outputs = []
-    for qtype, file in files.items():
+    for qtype, parts in files.items():
         end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"verifying {qtype}")
         found = verify_output(
-            qtype, file, reference, limits[qtype], threads=ctx.threads, stop=ctx.stop
+            qtype, parts, reference, limits[qtype], threads=ctx.threads, stop=ctx.stop
         )
         log.info(
             "%s: KL to the tuned model %.4f (p99 %.3f), top-1 agreement %.1f%%, perplexity x%.3f",
@@ -202,7 +199,7 @@ def _not_proven(ctx: StageContext, proof: Verification) -> VerificationError:
     )
 
 
-def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
+def _answer(ctx: StageContext, files: dict[str, list[Path]]) -> None:
     """Score every file's answers to the held-out rows, into eval.json."""
     config = ctx.run.config
     rows = _held_out(ctx)
@@ -210,11 +207,11 @@ def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
         return
     template = PromptTemplate(ctx.run.template)
     evaluation = stored_evaluation(ctx.store, ctx.layout) or Evaluation()
-    for qtype, file in files.items():
+    for qtype, parts in files.items():
         end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"answering with {qtype}")
         answers = answer_rows(
-            file,
+            parts[0],
             [prompt_messages(row, template) for row in rows],
             prompt_tokens=config.training.max_seq_length,
             max_new_tokens=config.testing.max_new_tokens,
@@ -242,8 +239,8 @@ def _publish(
     publisher = Publisher(ctx.run, ctx.store, ctx.lease)
     merged = _save_merged(ctx, found.folder, publisher)
     ctx.reporter.phase("publishing")
-    folder = next(iter(found.files.values())).parent
-    names = {qtype: file.name for qtype, file in found.files.items()}
+    folder = next(iter(found.files.values()))[0].parent
+    names = {qtype: [part.name for part in parts] for qtype, parts in found.files.items()}
     if config.quantize.modelfile:
         chat = recognize([(turn["messages"], turn["text"]) for turn in reference.chat])
         write_companions(folder, names, chat, _shared_system(ctx))
@@ -254,7 +251,7 @@ def _publish(
     manifest = publisher.manifest(markers, {ctx.layout.gguf: records, ctx.layout.merged: merged})
     _publish_report(ctx)
     publisher.success(manifest)
-    ctx.reporter.event("published", files=sorted(names.values()))
+    ctx.reporter.event("published", files=sorted(chain.from_iterable(names.values())))
 
 
 def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[FileRecord]:
