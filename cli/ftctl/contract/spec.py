@@ -14,7 +14,12 @@ from pydantic import Field, field_validator, model_validator
 
 from ftctl.contract import qtypes
 from ftctl.contract.filename import FileName
-from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
+from ftctl.contract.operational import (
+    ClusterConfig,
+    PublishConfig,
+    StorageConfig,
+    TrackingConfig,
+)
 from ftctl.contract.section import Positive, Section
 from ftctl.contract.training import DpoConfig as DpoConfig
 from ftctl.contract.training import GrpoConfig as GrpoConfig
@@ -259,6 +264,9 @@ class Config(Section):
     storage: StorageConfig = Field(default_factory=StorageConfig, description="the store")
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="an experiment tracker"
+    )
+    publish: PublishConfig = Field(
+        default_factory=PublishConfig, description="where proven files are pushed to"
     )
 
     @model_validator(mode="after")

@@ -52,6 +52,7 @@ from ftctl_trainer.export.training_texts import training_texts
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import streamed_model
+from ftctl_trainer.push.push import check_places, push_published
 from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
 
 def run_convert(ctx: StageContext) -> None:
     """
-    Merge, quantize, prove and publish.
+    Merge, quantize, prove, publish, and push to other places.
 
     Safe to repeat: killed at any line and started again, it ends the same.
 
@@ -67,15 +68,20 @@ def run_convert(ctx: StageContext) -> None:
         ConfigError: something is asked for that this version cannot do.
         RunFailedError: the adapter does not fit the base, or llama.cpp fails.
         VerificationError: what was exported is not what was trained; nothing is published.
+        StorageError: another place did not take the published files.
         StoppedError: ctx.stop was set.
     """
     config = ctx.run.config
+    if ctx.store.stat(ctx.layout.success) is not None:  # all but the push was done before
+        push_published(ctx)
+        return
     tools = find_tools(config.paths)
     weighed = config.quantize.imatrix
     check_types(config.model.qtypes, built_in=tools is None, weighed=weighed)
     if weighed:
         check_imatrix(tools)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
+    check_places(config.publish)
     bases = wanted_bases(config)
 
     ctx.reporter.phase("fetching the adapter")
@@ -252,6 +258,7 @@ def _publish(
     _publish_report(ctx)
     publisher.success(manifest)
     ctx.reporter.event("published", files=sorted(chain.from_iterable(names.values())))
+    push_published(ctx, folder)
 
 
 def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[FileRecord]:

@@ -1,0 +1,39 @@
+"""Which pushes of a run are done."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from ftctl.contract.layout import RunLayout
+from ftctl.contract.operational import PublishConfig
+from ftctl.contract.pushed import Push, Pushed, Target, wanted_targets
+from ftctl.storage.base import NotFoundError, Store
+
+
+def left_to_push(store: Store, run_id: str, publish: PublishConfig) -> dict[Target, str]:
+    """The places that a configuration names and that do not have the run's files yet."""
+    wanted = wanted_targets(publish)
+    if not wanted:
+        return {}
+    done = read_pushed(store, run_id)
+    return {target: place for target, place in wanted.items() if not done.has(target, place)}
+
+
+def is_finished(store: Store, run_id: str, publish: PublishConfig) -> bool:
+    """Whether the run is published, and pushed to all places that are named."""
+    published = store.stat(RunLayout(run_id).success) is not None
+    return published and not left_to_push(store, run_id, publish)
+
+
+def read_pushed(store: Store, run_id: str) -> Pushed:
+    """Read pushed.json; one that is missing or unreadable names nothing: pushing is repeatable."""
+    try:
+        return Pushed.model_validate_json(store.read(RunLayout(run_id).pushed))
+    except (NotFoundError, ValidationError):
+        return Pushed()
+
+
+def record_push(store: Store, run_id: str, push: Push) -> None:
+    """Write down that a push is done."""
+    body = read_pushed(store, run_id).with_push(push).model_dump_json(indent=2)
+    store.write(RunLayout(run_id).pushed, body.encode())
