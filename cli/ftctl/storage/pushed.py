@@ -8,6 +8,7 @@ from ftctl.contract.layout import RunLayout
 from ftctl.contract.operational import PublishConfig
 from ftctl.contract.pushed import Push, Pushed, Target, wanted_targets
 from ftctl.storage.base import NotFoundError, Store
+from ftctl.storage.runs import read_run
 
 
 def left_to_push(store: Store, run_id: str, publish: PublishConfig) -> dict[Target, str]:
@@ -19,10 +20,17 @@ def left_to_push(store: Store, run_id: str, publish: PublishConfig) -> dict[Targ
     return {target: place for target, place in wanted.items() if not done.has(target, place)}
 
 
-def is_finished(store: Store, run_id: str, publish: PublishConfig) -> bool:
-    """Whether the run is published, and pushed to all places that are named."""
-    published = store.stat(RunLayout(run_id).success) is not None
-    return published and not left_to_push(store, run_id, publish)
+def is_finished(store: Store, run_id: str, publish: PublishConfig | None = None) -> bool:
+    """
+    Whether the run is published, and pushed to all places that are named.
+
+    Args:
+        publish: names them; None: the run as the store has it does.
+    """
+    if store.stat(RunLayout(run_id).success) is None:
+        return False
+    named = publish or read_run(store, run_id).config.publish
+    return not left_to_push(store, run_id, named)
 
 
 def read_pushed(store: Store, run_id: str) -> Pushed:

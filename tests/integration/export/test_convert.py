@@ -6,6 +6,7 @@ import hashlib
 import json
 import signal
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,6 +41,7 @@ from ftctl_trainer.export import weights as weights_module
 from ftctl_trainer.reporter import StoreReporter
 from ftctl_trainer.runner import load_run
 from ftctl_trainer.stages.convert import run_convert
+from tests.e2e.oci_registry import registry
 from tests.integration.export.conftest import Handoff
 from tests.integration.tiny_run import TinyRun
 
@@ -350,8 +352,15 @@ def _merged_logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def shared(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    """A run that publishes a GGUF in parts, and the merged model in shards: 5 s."""
+def artifacts() -> Iterator[str]:
+    """A registry."""
+    with registry() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def shared(handoff: Handoff, artifacts: str, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run that publishes a GGUF in parts and the merged model in shards, and pushes: 5 s."""
     root = tmp_path_factory.mktemp("shared")
     run = _run(
         root,
@@ -359,6 +368,7 @@ def shared(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> TinyRu
         model={"qtype": "f16"},
         quantize={"save_merged": True, "split_gb": 100e-6},
         testing={"test": False},
+        publish={"oci": f"http://{artifacts}/ml/tiny"},
     )
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -387,6 +397,22 @@ def test_every_part_of_a_split_file_is_published(shared: TinyRun) -> None:
     assert f"#   llama-gguf-split --merge {parts[0]} tiny-F16.gguf\n" in modelfile
     assert "\nFROM ./tiny-F16.gguf\n" in modelfile
     assert all(name in modelfile and name in shared.read("report.html").decode() for name in parts)
+
+
+def test_what_was_published_is_pushed(shared: TinyRun, artifacts: str) -> None:
+    url = f"http://{artifacts}/v2/ml/tiny/manifests/{shared.layout.run_id}"
+    with urllib.request.urlopen(url) as response:
+        manifest = json.load(response)
+
+    files = _gguf(shared)
+    pushed = {
+        layer["annotations"]["org.opencontainers.image.title"]: layer["digest"]
+        for layer in manifest["layers"]
+    }
+    assert set(pushed) == {*files, "README.md"} - {"_COMPLETE"}
+    for name in set(pushed) - {"README.md"}:
+        assert pushed[name] == f"sha256:{hashlib.sha256(files[name]).hexdigest()}"
+    assert '"pushed"' in shared.read("events.jsonl").decode()
 
 
 def test_the_merged_model_is_published_for_others(
