@@ -62,6 +62,15 @@ def refuse_unavailable(config: Config) -> None:
         for setting, is_set in wanted.items()
         if is_set
     ]
+    if quantize.adapter_gguf and config.model.modules_to_save:
+        whole = ", ".join(config.model.modules_to_save)
+        problems.append(
+            Problem(
+                None,
+                f"quantize.adapter_gguf=true holds LoRA alone, and {whole} is trained whole",
+                "Set model.modules_to_save=[], or leave quantize.adapter_gguf at its default.",
+            )
+        )
     problems += [
         Problem(
             None,

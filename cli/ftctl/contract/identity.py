@@ -26,6 +26,7 @@ _OUTSIDE: dict[str, tuple[str, ...]] = {
 _LATER: dict[str, tuple[str, ...]] = {
     "model": ("use_rslora", "use_dora"),
     "training": ("early_stopping", "loraplus_ratio"),
+    "quantize": ("adapter_gguf",),
 }
 
 

@@ -226,6 +226,11 @@ class QuantizeConfig(Section):
         None, gt=0, description="split a GGUF above this size, in GB of 10^9 bytes"
     )
     modelfile: bool = Field(True, description="write a Modelfile for Ollama")
+    adapter_gguf: bool = Field(
+        False,
+        description="publish the adapter alone as a GGUF too, proven over the F16 base; needs "
+        "model.modules_to_save=[]",
+    )
 
 
 class Config(Section):

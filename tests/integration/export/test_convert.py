@@ -482,6 +482,12 @@ def test_a_diverged_adapter_is_refused_before_any_file_is_written(
             id="imatrix",
         ),
         pytest.param(
+            {"quantize": {"adapter_gguf": True}},
+            ConfigError,
+            r"quantize.adapter_gguf: .* convert_lora_to_gguf.py, which is not there",
+            id="adapter",
+        ),
+        pytest.param(
             {"quantize": {"merge_base": "best"}, "model": {"use_8bit": True}},
             ConfigError,
             "merge_base=best: model.use_8bit trains on another base",
@@ -508,6 +514,32 @@ def test_what_cannot_be_done_is_refused_before_any_work(
         run_convert(context)
 
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_adapter_alone_is_published_and_proven(handoff: Handoff, tmp_path: Path) -> None:
+    limits = dict.fromkeys(("f16", "q4_1"), LIMITS)
+    run = _run(
+        tmp_path,
+        handoff,
+        model={"qtype": "q4_1"},
+        quantize={"adapter_gguf": True, "verify": {"thresholds": limits}},
+        testing={"test": False},
+    )
+
+    with _context(run, tmp_path / "work") as context:
+        run_convert(context)
+
+    files = _gguf(run)
+    proof = Verification.model_validate_json(run.read("verify.json"))
+    assert {name for name in files if name.endswith(".gguf")} == {
+        "tiny-Q4_1.gguf", "tiny-adapter-F16.gguf"
+    }  # fmt: skip
+    assert "tiny-adapter-F16.gguf" in files["SHA256SUMS"].decode()
+    assert [(output.qtype, output.passed) for output in proof.outputs] == [
+        ("q4_1", True), ("adapter", True)
+    ]  # fmt: skip
+    assert proof.outputs[1].mean_kl < 1e-3
 
 
 @pytest.mark.usefixtures("tools")

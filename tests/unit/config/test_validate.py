@@ -144,6 +144,19 @@ def test_only_what_is_set_is_named() -> None:
     )
 
 
+def test_a_gguf_of_the_adapter_holds_no_layer_that_is_trained_whole() -> None:
+    config = checked({"quantize": {"adapter_gguf": True}})
+    with pytest.raises(ConfigError) as caught:
+        refuse_unavailable(config)
+    assert str(caught.value) == (
+        "quantize.adapter_gguf=true holds LoRA alone, and lm_head is trained whole\n"
+        "Set model.modules_to_save=[], or leave quantize.adapter_gguf at its default."
+    )
+
+    plain = {"model": {"modules_to_save": []}, "quantize": {"adapter_gguf": True}}
+    refuse_unavailable(checked(plain))
+
+
 def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> None:
     config = checked(
         {

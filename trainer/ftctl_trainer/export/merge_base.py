@@ -30,6 +30,11 @@ class Candidate:
     proof: Verification
 
     @property
+    def gguf_folder(self) -> Path:
+        """The folder that the files are in."""
+        return next(iter(self.files.values()))[0].parent
+
+    @property
     def label_loss(self) -> float:
         """Held-out label loss, nats a token, mean of the types."""
         losses = [output.label_loss or 0.0 for output in self.proof.outputs]

@@ -42,6 +42,12 @@ def gguf_names(run_id: str, outfile: str | None, qtypes: Sequence[str]) -> dict[
     return {qtype: f"{stem}-{qtype.upper()}.gguf" for qtype in qtypes}
 
 
+def adapter_name(run_id: str, outfile: str | None) -> str:
+    """Name the GGUF of the adapter alone, as the others."""
+    stem = outfile.removesuffix(".gguf") if outfile else run_id.rpartition("-")[0]
+    return f"{stem}-adapter-F16.gguf"
+
+
 def write_companions(
     folder: Path, names: dict[str, list[str]], chat: KnownChat | None, system: str | None
 ) -> None:

@@ -61,6 +61,26 @@ def verify_output(
     return found.model_copy(update={"parts": names})
 
 
+def verify_adapter(
+    file: Path,
+    base: Path,
+    reference: Reference,
+    limits: Thresholds,
+    *,
+    threads: int,
+    stop: threading.Event,
+) -> OutputVerification:
+    """
+    Run the base with a GGUF of the adapter by llama.cpp, and hold them to the reference.
+
+    Tokens and template are those of whatever base it will be used with, and no matter of its own.
+
+    Raises: as `verify_output`.
+    """
+    scored = isolated(stop, score, base, reference, threads, file)
+    return _judge_numbers("adapter", file.name, reference, limits, scored)
+
+
 def judge_output(
     qtype: str,
     name: str,
@@ -70,6 +90,20 @@ def judge_output(
     texts: Texts,
 ) -> OutputVerification:
     """Turn what llama.cpp said into numbers and checks. Pure."""
+    found = _judge_numbers(qtype, name, reference, limits, scored)
+    texts_agree = [_same_tokens(reference, texts), _same_rendering(reference, texts)]
+    return found.model_copy(
+        update={
+            "checks": [*found.checks, *texts_agree],
+            "sample_tuned": reference.sample["text"],
+            "sample_gguf": texts.sample,
+        }
+    )
+
+
+def _judge_numbers(
+    qtype: str, name: str, reference: Reference, limits: Thresholds, scored: Scored
+) -> OutputVerification:
     ours = divergence(reference.top_logprobs, scored.top_logprobs)
     agreement = float((scored.best == reference.top_ids[:, 0]).mean())
     ratio = perplexity_ratio(reference.label_logprob, scored.label_logprob)
@@ -88,11 +122,7 @@ def judge_output(
             _at_least("top1_agreement", agreement, limits.top1_agreement),
             _at_most("perplexity_ratio", ratio, limits.perplexity_ratio),
             _adapter_shows(ours.mean_kl, base_kl(reference), limits.mean_kl),
-            _same_tokens(reference, texts),
-            _same_rendering(reference, texts),
         ],
-        sample_tuned=reference.sample["text"],
-        sample_gguf=texts.sample,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 
 from ftctl.contract.evaluation import Evaluation
@@ -20,6 +20,7 @@ from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
 from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.adapter import check_finite, read_adapter
+from ftctl_trainer.export.adapter_gguf import check_adapter_tool
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.base import check_base, rounded_base
 from ftctl_trainer.export.chat_formats import recognize
@@ -38,6 +39,7 @@ from ftctl_trainer.export.merged import upload_merged
 from ftctl_trainer.export.plain_path import save_merged
 from ftctl_trainer.export.publish import (
     Publisher,
+    adapter_name,
     copy_out,
     gguf_names,
     write_checksums,
@@ -53,6 +55,8 @@ from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import streamed_model
 from ftctl_trainer.push.push import check_places, push_published
+from ftctl_trainer.stages.adapter import TYPE as ADAPTER_TYPE
+from ftctl_trainer.stages.adapter import proven_adapter
 from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
@@ -81,6 +85,9 @@ def run_convert(ctx: StageContext) -> None:
     if weighed:
         check_imatrix(tools)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
+    if config.quantize.adapter_gguf:
+        check_adapter_tool(tools)
+        limits_of((ADAPTER_TYPE,), config.quantize.verify.thresholds)
     check_places(config.publish)
     bases = wanted_bases(config)
 
@@ -96,6 +103,8 @@ def run_convert(ctx: StageContext) -> None:
     _check_inputs(ctx, full, copies=len(bases))
 
     found = better([_candidate(ctx, base, full, references[base], tools) for base in bases])
+    if config.quantize.adapter_gguf and tools and found.proof.passed:
+        found = _with_adapter(ctx, found, full, tools)
     ctx.lease.check()
     ctx.store.write(ctx.layout.verification, found.proof.model_dump_json(indent=2).encode())
     if not found.proof.passed:
@@ -106,11 +115,23 @@ def run_convert(ctx: StageContext) -> None:
 
 def _check_inputs(ctx: StageContext, base: Path, *, copies: int) -> None:
     """Refuse an adapter that does not fit or has diverged, and a disk without room."""
-    folder = ctx.workdir / "adapter"
+    config, folder = ctx.run.config, ctx.workdir / "adapter"
     check_finite(read_adapter(folder), str(folder))
-    check_room(
-        ctx.workdir, merged_tensors(base, folder), ctx.run.config.model.qtypes, copies=copies
-    )
+    also = [ADAPTER_TYPE] if config.quantize.adapter_gguf else []
+    types = [*copies * config.model.qtypes, *also]
+    check_room(ctx.workdir, merged_tensors(base, folder), types)
+
+
+def _with_adapter(ctx: StageContext, found: Candidate, full: Path, tools: Tools) -> Candidate:
+    """Add the adapter alone to what is published, and its proof to the others."""
+    run_id = ctx.run.run_id
+    target = found.gguf_folder / adapter_name(run_id, ctx.run.config.model.outfile)
+    inputs = Inputs(full, ctx.workdir / "adapter", run_id.rpartition("-")[0])
+    output = proven_adapter(ctx, inputs, tools, target)
+    check_base(full)
+    outputs = [*found.proof.outputs, output]
+    proof = found.proof.model_copy(update={"outputs": outputs, "passed": output.passed})
+    return replace(found, proof=proof)
 
 
 def _candidate(
@@ -245,7 +266,7 @@ def _publish(
     publisher = Publisher(ctx.run, ctx.store, ctx.lease)
     merged = _save_merged(ctx, found.folder, publisher)
     ctx.reporter.phase("publishing")
-    folder = next(iter(found.files.values()))[0].parent
+    folder = found.gguf_folder
     names = {qtype: [part.name for part in parts] for qtype, parts in found.files.items()}
     if config.quantize.modelfile:
         chat = recognize([(turn["messages"], turn["text"]) for turn in reference.chat])
@@ -257,7 +278,7 @@ def _publish(
     manifest = publisher.manifest(markers, {ctx.layout.gguf: records, ctx.layout.merged: merged})
     _publish_report(ctx)
     publisher.success(manifest)
-    ctx.reporter.event("published", files=sorted(chain.from_iterable(names.values())))
+    ctx.reporter.event("published", files=sorted(file.name for file in folder.glob("*.gguf")))
     push_published(ctx, folder)
 
 
