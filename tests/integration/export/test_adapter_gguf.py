@@ -63,8 +63,13 @@ def test_the_base_with_the_adapter_is_the_tuned_model(
 def test_scales_that_differ_are_written_into_the_weights(
     tiny_base: Path, tools: Tools, base: Path, tmp_path: Path
 ) -> None:
-    patterns = {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"down_proj": 3}}
-    adapter = make_adapter(tiny_base, tmp_path / "adapter", use_rslora=True, **patterns)
+    adapter = make_adapter(
+        tiny_base,
+        tmp_path / "adapter",
+        use_rslora=True,
+        rank_pattern={"q_proj": 8},
+        alpha_pattern={"down_proj": 3},
+    )
     reference = make_reference(tiny_base, adapter, tmp_path / "reference", TEXTS)
     tuned = Handoff(tiny_base, adapter, reference)
 
