@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from ftctl.contract.layout import RunLayout
 from ftctl.errors import StorageError
 from ftctl.storage.folder import FolderStore
 from ftctl.storage.pushed import read_pushed
@@ -97,6 +100,33 @@ def test_a_retry_sends_only_what_is_missing(push: Push) -> None:
     assert [seen for seen in behaviour.seen if seen[0] in ("POST", "PUT")] == [
         ("PUT", f"/v2/ml/home/manifests/{made.RUN_ID}")
     ]
+
+
+def test_a_published_run_is_pushed_by_a_resume_that_names_a_place(store: FolderStore) -> None:
+    """By the real processes: the first push is refused, and the run stays published."""
+    behaviour = Behaviour(refuse={("POST", "uploads/"): 403})
+    resume = [sys.executable, "-m", "ftctl.app", "resume", made.RUN_ID, f"storage.url={store.url}"]
+    with registry(behaviour) as host:
+        command = [*resume, f"publish.oci=http://{host}/ml/home"]
+        refused = subprocess.run(command, capture_output=True, text=True, check=False)
+        listed = read_status(store, LAYOUT)
+        behaviour.refuse.clear()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        pushed = json.loads(_get(host, f"manifests/{made.RUN_ID}"))
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert refused.returncode == 5, refused.stderr
+    assert "this login may not push there (not for you)" in refused.stderr
+    assert listed == "failed"
+    assert done.returncode == 0, done.stderr
+    assert len(pushed["layers"]) == len(NAMES)
+    assert read_status(store, LAYOUT) == "succeeded"
+    assert f"{made.RUN_ID} is published already." in again.stderr
+
+
+def read_status(store: FolderStore, layout: RunLayout) -> str:
+    """The state that the last process left."""
+    return str(json.loads(store.read(layout.status))["state"])
 
 
 def test_a_tag_of_something_else_is_left_alone(push: Push) -> None:
