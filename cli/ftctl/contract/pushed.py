@@ -28,9 +28,12 @@ class Pushed(Stored):
 
     pushes: list[Push] = Field(default_factory=list)
 
-    def has(self, target: Target, place: str) -> bool:
-        """Whether the run's files are at a place."""
-        return any((push.target, push.place) == (target, place) for push in self.pushes)
+    def has(self, target: Target, place: str, manifest_sha256: str) -> bool:
+        """Whether the files of this manifest are at a place."""
+        wanted = (target, place, manifest_sha256)
+        return any(
+            (push.target, push.place, push.manifest_sha256) == wanted for push in self.pushes
+        )
 
     def with_push(self, push: Push) -> Pushed:
         """The same with one more; an older one to its place goes."""

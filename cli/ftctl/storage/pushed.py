@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from pydantic import ValidationError
 
 from ftctl.contract.layout import RunLayout
@@ -12,12 +14,15 @@ from ftctl.storage.runs import read_run
 
 
 def left_to_push(store: Store, run_id: str, publish: PublishConfig) -> dict[Target, str]:
-    """The places that a configuration names and that do not have the run's files yet."""
+    """The places that a published run is to be at, and where its files are not yet."""
     wanted = wanted_targets(publish)
-    if not wanted:
-        return {}
-    done = read_pushed(store, run_id)
-    return {target: place for target, place in wanted.items() if not done.has(target, place)}
+    done = read_pushed(store, run_id) if wanted else Pushed()
+    if not done.pushes:
+        return wanted
+    manifest = hashlib.sha256(store.read(RunLayout(run_id).manifest)).hexdigest()
+    return {
+        target: place for target, place in wanted.items() if not done.has(target, place, manifest)
+    }
 
 
 def is_finished(store: Store, run_id: str, publish: PublishConfig | None = None) -> bool:

@@ -66,7 +66,8 @@ def test_a_second_push_sends_nothing(hub: Hub, push: Push, store: FolderStore) -
 
     assert hub.commits == [made.RUN_ID]
     assert sorted(hub.uploads) == sorted(LARGE)
-    assert read_pushed(store, made.RUN_ID).has("hub", NAME)
+    [done] = read_pushed(store, made.RUN_ID).pushes
+    assert (done.target, done.place) == ("hub", NAME)
 
 
 def test_a_retry_sends_only_what_is_missing(hub: Hub, push: Push, store: FolderStore) -> None:
