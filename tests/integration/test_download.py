@@ -136,7 +136,7 @@ class TestPublished:
         done = run("--what", "weights")
         assert (done.exit_code, done.stderr) == (
             2,
-            "error: --what is 'weights'; allowed: gguf, adapter, report, all\n"
+            "error: --what is 'weights'; allowed: gguf, adapter, merged, report, all\n"
             "gguf is the default.\n",
         )
 

@@ -23,6 +23,7 @@ from ftctl.storage.base import Store
 from ftctl.storage.holder import is_gone, this_holder
 from ftctl.storage.lease import RunLease
 from ftctl.storage.open import open_store
+from ftctl.storage.pushed import left_to_push
 from ftctl.storage.runs import adopted
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
@@ -68,7 +69,7 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
     """
     store = open_store(run.config.storage, default=run.config.paths.output_dir)
     keys = RunLayout(run.run_id)
-    if _is_done(store, keys, stage):
+    if _is_done(store, keys, run, stage):
         return
     refuse_ended(store, keys)
     holder = this_holder()
@@ -76,7 +77,7 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
     lease.acquire(stop, on_wait=_say_waiting())
     try:
         # Another holder may have finished, or have been cancelled, while this one waited.
-        if not _is_done(store, keys, stage):
+        if not _is_done(store, keys, run, stage):
             refuse_ended(store, keys)
             # Rendered runs come without the time, and nobody may have put them into the store.
             run = adopted(store, run)
@@ -106,8 +107,10 @@ def refuse_ended(store: Store, keys: RunLayout) -> None:
         )
 
 
-def _is_done(store: Store, keys: RunLayout, stage: Stage) -> bool:
+def _is_done(store: Store, keys: RunLayout, run: RunFile, stage: Stage) -> bool:
     if store.stat(keys.success) is not None:
+        if stage == "convert" and left_to_push(store, run.run_id, run.config.publish):
+            return False
         _log.info("nothing to do: %s is there", keys.success)
         return True
     if stage == "train" and is_handed_over(store, keys):

@@ -11,7 +11,7 @@ from ftctl.cluster.failures import ExistsError
 from ftctl.cluster.kinds import SECRET, Object
 from ftctl.contract import labels
 from ftctl.contract.hubsecret import hub_secret
-from ftctl.contract.pods import HUB_TOKEN
+from ftctl.contract.pods import HUB_TOKEN, REGISTRY_PASSWORD, REGISTRY_USER
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
@@ -84,6 +84,9 @@ def wanted_secrets(config: Config) -> list[WantedSecret]:
                 _same(optional_keys),
             )
         )
+    if config.publish.secret:
+        keys = _same((REGISTRY_USER, REGISTRY_PASSWORD))
+        found.append(WantedSecret(config.publish.secret, "publish.secret", keys, {}))
     return _joined(found)
 
 

@@ -100,9 +100,9 @@ class _Watcher:
 
     def failure(self) -> FtctlError | None:
         """The error that the run ended with, or None: it is published."""
-        from ftctl.local.pipeline import is_published
+        from ftctl.storage.pushed import is_finished
 
-        if is_published(self._store, self._place.run_id):
+        if is_finished(self._store, self._place.run_id):
             return None
         return run_failure(self._store, self._place.run_id, self._view)
 

@@ -29,7 +29,7 @@ def download(  # noqa: PLR0913  the options of a command are its interface
         ),
     ] = None,
     what: Annotated[
-        str, typer.Option("--what", metavar="WHAT", help="gguf, adapter, report, or all.")
+        str, typer.Option("--what", metavar="WHAT", help="gguf, adapter, merged, report, or all.")
     ] = "gguf",
     partial: Annotated[
         bool,

@@ -48,12 +48,12 @@ def resubmit(
     from ftctl.commands.submit import answer, end
     from ftctl.config.secret import redact
     from ftctl.contract.layout import RunLayout
-    from ftctl.local.pipeline import is_published
+    from ftctl.storage.pushed import is_finished
     from ftctl.storage.runs import register
     from ftctl.storage.tombstones import clear_tombstones
 
     place = open_place(placement, run.run_id)
-    if is_published(store, run.run_id):
+    if is_finished(store, run.run_id, run.config.publish):
         typer.echo(f"{run.run_id} is published already", err=True)
         end(store, place, wait=False, as_json=as_json, quiet=quiet)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Qui
 from ftctl.commands.submit import Wait
 from ftctl.commands.target import Run
 from ftctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ftctl.contract.runfile import RunFile
+    from ftctl.contract.spec import Config
 
 # Sections that decide a run's result: `resume` would have to ignore them.
 _DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
@@ -33,8 +37,8 @@ def resume(  # noqa: PLR0913  the options of a command are its interface
     """Go on with a run that was stopped.
 
     It starts from the last checkpoint and ends in the same adapter. A run that was submitted goes
-    on in its cluster. Overrides name the store, and what pods get (cluster.*): what decides a
-    run's result is taken from the run itself.
+    on in its cluster. Overrides name the store, what pods get (cluster.*), and where files are
+    pushed to (publish.*): what decides a run's result is taken from the run itself.
 
     Example: ftctl resume support-bot-4f2a91c7d03e
     """
@@ -51,7 +55,7 @@ def resume(  # noqa: PLR0913  the options of a command are its interface
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
     store = open_store(config.storage, default=config.paths.output_dir)
     run_id = run_in(store, run)
-    known = read_run(store, run_id)
+    known = _published_as(read_run(store, run_id), config, overrides or [])
     placement = None if here else read_placement(store, run_id)
     if placement:
         from ftctl.commands.resubmit import resubmit, resumed_profile
@@ -72,6 +76,14 @@ def resume(  # noqa: PLR0913  the options of a command are its interface
     clear_placement(store, run_id)
     # The store may have moved, or be reached another way, since the run was made.
     finish(located(known, config.storage, store.url), store, as_json=as_json, quiet=quiet)
+
+
+def _published_as(run: RunFile, config: Config, overrides: Sequence[str]) -> RunFile:
+    """The run with other places to push its files to, where some are named now."""
+    if not any(override.lstrip("+~").startswith("publish.") for override in overrides):
+        return run
+    changed = run.config.model_copy(update={"publish": config.publish})
+    return run.model_copy(update={"config": changed})
 
 
 def _refuse_other_inputs(overrides: Sequence[str]) -> None:

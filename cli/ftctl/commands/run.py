@@ -82,12 +82,13 @@ def finish(run: RunFile, store: Store, *, as_json: bool, quiet: bool) -> None:
     """Run what is left of a run and print its outcome; shared by `run` and `resume`."""
     from rich.console import Console
 
-    from ftctl.local.pipeline import is_published, run_pipeline
+    from ftctl.local.pipeline import run_pipeline
     from ftctl.local.view import View
+    from ftctl.storage.pushed import is_finished
 
     view = View(Console(stderr=True), quiet=quiet, debug="FTCTL_DEBUG" in os.environ)
     with view:
-        if is_published(store, run.run_id):
+        if is_finished(store, run.run_id, run.config.publish):
             view.say(f"{run.run_id} is published already.")
             peak_rss_bytes = None
         else:

@@ -10,14 +10,21 @@ import typer
 if TYPE_CHECKING:
     from ftctl.cluster.place import Place
     from ftctl.contract.clusterview import ClusterView
+    from ftctl.contract.runfile import RunFile
     from ftctl.storage.base import Store
 
 
 def is_under_way(
-    store: Store, place: Place, objects: Sequence[dict[str, Any]], *, as_json: bool, dry_run: bool
+    store: Store,
+    place: Place,
+    run: RunFile,
+    objects: Sequence[dict[str, Any]],
+    *,
+    as_json: bool,
+    dry_run: bool,
 ) -> bool:
     """
-    Whether the run is published, or going on; then this is said.
+    Whether the run is published, and pushed where it is to be, or going on; then this is said.
 
     Raises:
         RunFailedError: it failed, or was cancelled, and nothing about it is other now.
@@ -26,10 +33,10 @@ def is_under_way(
     from ftctl.cluster.place import look_and_keep
     from ftctl.commands.run import refuse_ended
     from ftctl.config.secret import redact
-    from ftctl.local.pipeline import is_published
+    from ftctl.storage.pushed import is_finished
 
     run_id = place.run_id
-    if is_published(store, run_id):
+    if is_finished(store, run_id, run.config.publish):
         _say_known(store, run_id, "published already", as_json=as_json)
         return True
     refuse_ended(store, run_id)

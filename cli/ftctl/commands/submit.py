@@ -77,7 +77,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
     place = _place(config, store, rendering.prepared.run.run_id)
     rendering = for_cluster(rendering, place.cluster)
     run, objects = rendering.prepared.run, rendering.objects
-    if is_under_way(store, place, objects, as_json=as_json, dry_run=dry_run):
+    if is_under_way(store, place, run, objects, as_json=as_json, dry_run=dry_run):
         end(store, place, wait=wait and not dry_run, as_json=as_json, quiet=quiet)
         return
     if owner:
@@ -174,8 +174,9 @@ def end(store: Store, place: Place, *, wait: bool, as_json: bool, quiet: bool) -
     from ftctl.commands.attach import attach
     from ftctl.commands.run import print_outcome
     from ftctl.local.pipeline import is_published
+    from ftctl.storage.pushed import is_finished
 
-    if wait and not is_published(store, place.run_id):
+    if wait and not is_finished(store, place.run_id):
         attach(store, place, quiet=quiet)
     if is_published(store, place.run_id):
         print_outcome(store, place.run_id, None, as_json=as_json)

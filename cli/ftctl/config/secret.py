@@ -24,6 +24,7 @@ _SECRET_NAME = re.compile(
 _NAMES_OF_SECRETS = (
     "storage.secret",
     "tracking.secret",
+    "publish.secret",
     "cluster.hf_secret",
     "cluster.image_pull_secrets",
 )

@@ -55,13 +55,21 @@ def refuse_unavailable(config: Config) -> None:
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit
         ),
-        f"quantize.split_gb={quantize.split_gb}": quantize.split_gb is not None,
     }
     problems = [
         Problem(None, f"{setting} is not available in this version", "Leave it at its default.")
         for setting, is_set in wanted.items()
         if is_set
     ]
+    if quantize.adapter_gguf and config.model.modules_to_save:
+        whole = ", ".join(config.model.modules_to_save)
+        problems.append(
+            Problem(
+                None,
+                f"quantize.adapter_gguf=true holds LoRA alone, and {whole} is trained whole",
+                "Set model.modules_to_save=[], or leave quantize.adapter_gguf at its default.",
+            )
+        )
     problems += [
         Problem(
             None,

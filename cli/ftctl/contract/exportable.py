@@ -36,6 +36,17 @@ WITH_IMATRIX = (
 )
 
 
+WITH_LORA = (
+    "Set paths.llama_cpp_dir to llama.cpp's sources, with convert_lora_to_gguf.py in them and "
+    "llama-quantize built; the convert image has all of it."
+)
+
+
+def lora_tool(converter: Path) -> Path:
+    """convert_lora_to_gguf.py, where it is: beside llama.cpp's other converter."""
+    return converter.with_name("convert_lora_to_gguf.py")
+
+
 def imatrix_tool(quantizer: Path) -> Path:
     """llama-imatrix, where it is: beside llama-quantize."""
     return quantizer.with_name("llama-imatrix")

@@ -12,7 +12,7 @@ from ftctl.contract.spec import Config
 # Raised only when the same inputs would give another result.
 PIPELINE = 2
 
-_OPERATIONAL = ("cluster", "storage", "tracking", "paths", "other", "name")
+_OPERATIONAL = ("cluster", "storage", "tracking", "publish", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.
 _OUTSIDE: dict[str, tuple[str, ...]] = {
     "model": ("model_name", "revision", "dataset_name", "new_model", "init_adapter"),
@@ -26,6 +26,7 @@ _OUTSIDE: dict[str, tuple[str, ...]] = {
 _LATER: dict[str, tuple[str, ...]] = {
     "model": ("use_rslora", "use_dora"),
     "training": ("early_stopping", "loraplus_ratio"),
+    "quantize": ("adapter_gguf",),
 }
 
 

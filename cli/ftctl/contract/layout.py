@@ -104,6 +104,10 @@ class RunLayout:
         return f"{self.root}_SUCCESS"
 
     @property
+    def pushed(self) -> str:
+        return f"{self.root}pushed.json"
+
+    @property
     def cancelled(self) -> str:
         return f"{self.root}_CANCELLED"
 

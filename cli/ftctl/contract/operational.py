@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
+from ftctl.contract.ocireference import oci_reference
 from ftctl.contract.pods import default_image
 from ftctl.contract.section import Positive, Section
 from ftctl.contract.status import Stage
@@ -23,6 +25,7 @@ Quantity = Annotated[
         pattern=r"^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$", examples=["2", "500m", "16Gi"]
     ),
 ]
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -165,6 +168,39 @@ class StorageConfig(Section):
         "auto", description="bucket in the path or in the host name"
     )
     ca_bundle: str | None = Field(None, description="file with certificates of a private authority")
+
+
+class PublishConfig(Section):
+    """Where proven files are pushed to besides the store. Never part of a run's identity."""
+
+    hub: str | None = Field(
+        None,
+        description="model repository at the hub, OWNER/NAME; it is made where there is none",
+    )
+    private: bool = Field(True, description="a repository that is made there is private")
+    oci: str | None = Field(
+        None,
+        description="place in an OCI registry, HOST/PATH or HOST/PATH:TAG; without a tag the "
+        "run's id is the tag; http:// before it for a registry without TLS",
+    )
+    secret: str | None = Field(
+        None,
+        description="Kubernetes Secret with the registry's keys OCI_USERNAME and OCI_PASSWORD",
+    )
+
+    @field_validator("hub")
+    @classmethod
+    def _is_a_repository(cls, value: str | None) -> str | None:
+        if value is not None and not _REPOSITORY.fullmatch(value):
+            raise ValueError(f"{value!r} is no repository of models; write OWNER/NAME")
+        return value
+
+    @field_validator("oci")
+    @classmethod
+    def _is_a_reference(cls, value: str | None) -> str | None:
+        if value is not None:
+            oci_reference(value)
+        return value
 
 
 class TrackingConfig(Section):

@@ -18,6 +18,7 @@ CACHE_DIR = "/cache"
 WAIT = "wait"
 # Keys of the Secrets that a profile names.
 HUB_TOKEN = "HF_TOKEN"
+REGISTRY_USER, REGISTRY_PASSWORD = "OCI_USERNAME", "OCI_PASSWORD"
 # Environment: the images of the run, for its lineage.
 IMAGE_VARIABLES = {"train": "FTCTL_IMAGE_TRAIN", "convert": "FTCTL_IMAGE_CONVERT"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ftctl.contract.ocireference import oci_reference
 from ftctl.contract.spec import Config
 
 
@@ -12,5 +13,6 @@ def pod_urls(config: Config) -> dict[str, str]:
         "cluster.hf_endpoint": config.cluster.hf_endpoint,
         "cluster.proxy": config.cluster.proxy,
         "tracking.url": config.tracking.url,
+        "publish.oci": oci_reference(config.publish.oci).url if config.publish.oci else None,
     }
     return {key: url for key, url in urls.items() if url}

@@ -14,7 +14,12 @@ from pydantic import Field, field_validator, model_validator
 
 from ftctl.contract import qtypes
 from ftctl.contract.filename import FileName
-from ftctl.contract.operational import ClusterConfig, StorageConfig, TrackingConfig
+from ftctl.contract.operational import (
+    ClusterConfig,
+    PublishConfig,
+    StorageConfig,
+    TrackingConfig,
+)
 from ftctl.contract.section import Positive, Section
 from ftctl.contract.training import DpoConfig as DpoConfig
 from ftctl.contract.training import GrpoConfig as GrpoConfig
@@ -217,8 +222,15 @@ class QuantizeConfig(Section):
         "full", description="weights that the adapter is added to"
     )
     save_merged: bool = Field(False, description="publish the merged safetensors model too")
-    split_gb: float | None = Field(None, gt=0, description="split a GGUF above this size, in GB")
+    split_gb: float | None = Field(
+        None, gt=0, description="split a GGUF above this size, in GB of 10^9 bytes"
+    )
     modelfile: bool = Field(True, description="write a Modelfile for Ollama")
+    adapter_gguf: bool = Field(
+        False,
+        description="publish the adapter alone as a GGUF too, proven over the F16 base; needs "
+        "model.modules_to_save=[]",
+    )
 
 
 class Config(Section):
@@ -257,6 +269,9 @@ class Config(Section):
     storage: StorageConfig = Field(default_factory=StorageConfig, description="the store")
     tracking: TrackingConfig = Field(
         default_factory=TrackingConfig, description="an experiment tracker"
+    )
+    publish: PublishConfig = Field(
+        default_factory=PublishConfig, description="where proven files are pushed to"
     )
 
     @model_validator(mode="after")

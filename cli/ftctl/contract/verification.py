@@ -23,7 +23,10 @@ class OutputVerification(Stored):
     """All checks of one published file."""
 
     qtype: str
-    file: str
+    file: str = Field(description="the file, or the first of its parts")
+    parts: list[str] = Field(
+        default_factory=list, description="its files where it was split, in order"
+    )
     tokens: int = Field(description="reference positions compared")
     mean_kl: float = Field(
         description="mean KL(tuned || gguf), nats a token, over the top tokens and the remainder"
@@ -39,6 +42,11 @@ class OutputVerification(Stored):
     checks: list[Check]
     sample_tuned: str = ""
     sample_gguf: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """All files that it is made of."""
+        return self.parts or [self.file]
 
     @property
     def passed(self) -> bool:

@@ -90,6 +90,8 @@ def convert_disk(shape: Architecture, config: Config, *, gguf: int | None) -> di
     between = {}
     if shape.family not in _ONE_PASS:
         between = {"merged model and its GGUF": 2 * _STORED_BYTES * shape.parameters}
+    if config.quantize.adapter_gguf:
+        between["base as F16, for the adapter's proof"] = gguf_bytes(shape, "f16")
     if config.quantize.save_merged:
         between["merged model, a shard"] = min(_SHARD_BYTES, _STORED_BYTES * shape.parameters)
     return (

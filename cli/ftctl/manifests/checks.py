@@ -44,6 +44,12 @@ def _profile(config: Config) -> Iterator[ConfigError]:
     if cluster.cache.kind != "none" and not cluster.cache.name:
         what = "claim" if cluster.cache.kind == "pvc" else "path on the node"
         yield ConfigError(f"the {what} is not named", where="cluster.cache.name")
+    if config.publish.hub and hub_secret(config) is None:
+        yield ConfigError(
+            "pods push there, but no Secret with a hub token is named",
+            where="publish.hub",
+            hint="Set cluster.hf_secret=NAME; `ftctl secrets set` makes it from the environment.",
+        )
     if config.other.hf_login and hub_secret(config) is None:
         yield ConfigError(
             "other.hf_login is true, but no Secret with a hub token is named",

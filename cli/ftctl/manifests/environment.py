@@ -59,9 +59,10 @@ def secret_variables(config: Config) -> list[Manifest]:
     return [{"name": HUB_TOKEN, "valueFrom": reference}]
 
 
-def secret_sources(config: Config, *, tracking: bool) -> list[Manifest]:
-    """The `envFrom`: the store's keys, and the tracker's."""
-    names = [config.storage.secret, config.tracking.secret if tracking else None]
+def secret_sources(config: Config, stage: Stage | None) -> list[Manifest]:
+    """The `envFrom`: the store's keys, and of a stage the tracker's or the registry's."""
+    of_stage = {"train": config.tracking.secret, "convert": config.publish.secret}
+    names = [config.storage.secret, of_stage[stage] if stage else None]
     return [{"secretRef": {"name": name}} for name in names if name]
 
 

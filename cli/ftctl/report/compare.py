@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,9 +138,16 @@ def _sizes(records: Sequence[RunRecord]) -> list[Line]:
     for record in records:
         files = {file.name: file.size for file in record.gguf}
         outputs = record.verification.outputs if record.verification else []
-        found.append({output.qtype: files.get(output.file) for output in outputs})
+        found.append({output.qtype: _size(output.files, files) for output in outputs})
     names = dict.fromkeys(name for sizes in found for name in sizes)
     return [_line(f"{name}: size", [sizes.get(name) for sizes in found], size) for name in names]
+
+
+def _size(parts: Sequence[str], sizes: Mapping[str, int]) -> int | None:
+    """Bytes of a file's parts; None where one of them is missing."""
+    if any(name not in sizes for name in parts):
+        return None
+    return sum(sizes[name] for name in parts)
 
 
 def _line(name: str, values: Sequence[Any], show: Callable[[Any], str]) -> Line:

@@ -12,8 +12,10 @@ from ftctl.contract.exportable import (
     BUILT_IN_TYPES,
     WITH_IMATRIX,
     WITH_LLAMA_CPP,
+    WITH_LORA,
     imatrix_tool,
     llama_cpp_tools,
+    lora_tool,
 )
 from ftctl.contract.runfile import ModelSource
 from ftctl.contract.spec import Config
@@ -80,6 +82,13 @@ def check_export(config: Config, model: ModelSource) -> None:
             "an importance matrix needs llama.cpp's own llama-imatrix, which is not there",
             where="quantize.imatrix",
             hint=WITH_IMATRIX,
+        )
+    if config.quantize.adapter_gguf and (tools is None or not lora_tool(tools[0]).is_file()):
+        raise ConfigError(
+            "a GGUF of the adapter needs llama.cpp's own convert_lora_to_gguf.py, which is not "
+            "there",
+            where="quantize.adapter_gguf",
+            hint=WITH_LORA,
         )
     if tools is not None:
         return

@@ -17,9 +17,9 @@ from ftctl.storage.base import NotFoundError, Store
 from ftctl.storage.keys import check_key
 from ftctl.storage.markers import read_marker
 
-What = Literal["gguf", "adapter", "report", "all"]
+What = Literal["gguf", "adapter", "merged", "report", "all"]
 WHATS: tuple[What, ...] = get_args(What)
-_GGUF, _ADAPTER = "gguf/", "adapter/"
+_GGUF, _ADAPTER, _MERGED = "gguf/", "adapter/", "merged/"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def published_files(store: Store, run_id: str, what: What) -> list[Offered]:
         wanted += _offered(layout, manifest.outputs, _GGUF, strip=True)
     if what in ("adapter", "all"):
         wanted += _offered(layout, manifest.inputs, _ADAPTER)
+    if what == "merged":
+        wanted += _merged(layout, manifest.outputs)
     if what == "all":
         rest = [file for file in manifest.outputs if not file.name.startswith(_GGUF)]
         wanted += _offered(layout, rest, "")
@@ -73,7 +75,8 @@ def partial_files(store: Store, run_id: str, what: What) -> list[Offered]:
     """
     layout = RunLayout(run_id)
     wanted: list[Offered] = []
-    for name, prefix in ((_GGUF, layout.gguf), (_ADAPTER, layout.adapter)):
+    folders = {_GGUF: layout.gguf, _ADAPTER: layout.adapter, _MERGED: layout.merged}
+    for name, prefix in folders.items():
         if what not in (name.rstrip("/"), "all"):
             continue
         marker = read_marker(store, prefix)
@@ -89,6 +92,17 @@ def partial_files(store: Store, run_id: str, what: What) -> list[Offered]:
             hint=f"`ftctl status {run_id}` shows how far the run is.",
         )
     return wanted
+
+
+def _merged(layout: RunLayout, files: Iterable[FileRecord]) -> list[Offered]:
+    found = _offered(layout, files, _MERGED)
+    if not found:
+        raise RunFailedError(
+            "the run has no merged model",
+            where=layout.run_id,
+            hint="quantize.save_merged=true publishes one; it makes another run.",
+        )
+    return found
 
 
 def _manifest(store: Store, layout: RunLayout) -> Manifest:

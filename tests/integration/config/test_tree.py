@@ -105,6 +105,8 @@ def an_override(path: str, default: object) -> str | None:
         "cluster.gpu_memory": "80Gi",
         "storage.addressing": "path",
         "tracking.backend": "wandb",
+        "publish.hub": "org/bot",
+        "publish.oci": "registry.example/bot",
     }
     if path in special:
         return special[path]

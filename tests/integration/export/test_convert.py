@@ -6,6 +6,7 @@ import hashlib
 import json
 import signal
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 from ftctl.contract.checksum import file_sha256
+from ftctl.app import app
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
 from ftctl.contract.runfile import ModelSource, RunFile
@@ -42,6 +45,7 @@ from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reporter import StoreReporter
 from ftctl_trainer.runner import load_run
 from ftctl_trainer.stages.convert import run_convert
+from tests.e2e.oci_registry import registry
 from tests.integration.export.conftest import Handoff
 from tests.integration.tiny_run import TinyRun
 
@@ -366,32 +370,104 @@ def _merged_logits(folder: Path, adapter: Path | None = None) -> np.ndarray:
         return np.asarray(model(torch.arange(3, 60)[None]).logits[0])
 
 
-def test_the_merged_model_is_published_for_others(
-    handoff: Handoff, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights_module, "SHARD_BYTES", 100_000)
+@pytest.fixture(scope="module")
+def artifacts() -> Iterator[str]:
+    """A registry."""
+    with registry() as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def shared(handoff: Handoff, artifacts: str, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run that publishes a GGUF in parts and the merged model in shards, and pushes: 5 s."""
+    root = tmp_path_factory.mktemp("shared")
     run = _run(
-        tmp_path,
+        root,
         handoff,
         model={"qtype": "f16"},
-        quantize={"save_merged": True},
+        quantize={"save_merged": True, "split_gb": 100e-6},
         testing={"test": False},
+        publish={"oci": f"http://{artifacts}/ml/tiny"},
     )
-
-    with _context(run, tmp_path / "work") as context:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        _context(run, root / "work") as context,
+    ):
+        patch.setattr(weights_module, "SHARD_BYTES", 100_000)
         run_convert(context)
+    return run
 
-    folder = tmp_path / "downloaded"
-    marker = download_folder(run.store, run.layout.merged, folder)
+
+def test_every_part_of_a_split_file_is_published(shared: TinyRun) -> None:
+    files = _gguf(shared)
+    parts = sorted(name for name in files if name.endswith(".gguf"))
+    manifest = Manifest.model_validate_json(shared.read("manifest.json"))
+    [output] = Verification.model_validate_json(shared.read("verify.json")).outputs
+
+    count = len(parts)
+    assert count > 1
+    assert parts == [f"tiny-F16-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1)]
+    assert output.passed
+    assert output.files == parts
+    sums = files["SHA256SUMS"].decode()
+    assert all(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" in sums for name in parts)
+    assert {f"gguf/{name}" for name in parts} <= {file.name for file in manifest.outputs}
+    modelfile = files["Modelfile"].decode()
+    assert f"#   llama-gguf-split --merge {parts[0]} tiny-F16.gguf\n" in modelfile
+    assert "\nFROM ./tiny-F16.gguf\n" in modelfile
+    assert all(name in modelfile and name in shared.read("report.html").decode() for name in parts)
+
+
+def test_what_was_published_is_pushed(shared: TinyRun, artifacts: str) -> None:
+    url = f"http://{artifacts}/v2/ml/tiny/manifests/{shared.layout.run_id}"
+    with urllib.request.urlopen(url) as response:
+        manifest = json.load(response)
+
+    files = _gguf(shared)
+    pushed = {
+        layer["annotations"]["org.opencontainers.image.title"]: layer["digest"]
+        for layer in manifest["layers"]
+    }
+    assert set(pushed) == {*files, "README.md"} - {"_COMPLETE"}
+    for name in set(pushed) - {"README.md"}:
+        assert pushed[name] == f"sha256:{hashlib.sha256(files[name]).hexdigest()}"
+    assert '"pushed"' in shared.read("events.jsonl").decode()
+
+
+def test_the_merged_model_is_published_for_others(
+    shared: TinyRun, handoff: Handoff, tmp_path: Path
+) -> None:
+    marker = download_folder(shared.store, shared.layout.merged, tmp_path)
     names = [file.name for file in marker.files]
     assert "model-00002-of-00005.safetensors" in names
     assert {"config.json", "tokenizer.json", "model.safetensors.index.json"} <= set(names)
-    assert list((tmp_path / "work" / "merged").iterdir()) == []
+    assert list((shared.root / "work" / "merged").iterdir()) == []
     np.testing.assert_allclose(
-        _merged_logits(folder), _merged_logits(handoff.base, handoff.adapter), rtol=1e-4, atol=1e-5
+        _merged_logits(tmp_path),
+        _merged_logits(handoff.base, handoff.adapter),
+        rtol=1e-4,
+        atol=1e-5,
     )
-    manifest = Manifest.model_validate_json(run.read("manifest.json"))
+    manifest = Manifest.model_validate_json(shared.read("manifest.json"))
     assert {f"merged/{name}" for name in names} <= {file.name for file in manifest.outputs}
+
+
+@pytest.mark.parametrize("what", ["gguf", "merged", "all"])
+def test_a_download_fetches_every_part_and_shard(
+    what: str, shared: TinyRun, tmp_path: Path
+) -> None:
+    command = ["download", shared.layout.run_id, "--what", what, "-o", str(tmp_path)]
+    done = CliRunner().invoke(app, [*command, f"storage.url={shared.store.url}"])
+
+    assert done.exit_code == 0, done.stderr
+    found = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*.*")}
+    gguf_files = {name for name in _gguf(shared) if name.endswith(".gguf")}
+    shards = {f"merged/model-{n:05d}-of-00005.safetensors" for n in range(1, 6)}
+    wanted = {"gguf": gguf_files, "merged": shards, "all": gguf_files | shards}[what]
+    assert wanted == {name for name in found if name.endswith((".gguf", ".safetensors"))} - {
+        "adapter/adapter_model.safetensors"
+    }
+    assert ("merged/config.json" in found) == (what != "gguf")
 
 
 def _not_a_number(adapter: Path) -> None:
@@ -425,7 +501,10 @@ def test_a_diverged_adapter_is_refused_before_any_file_is_written(
             id="imatrix",
         ),
         pytest.param(
-            {"quantize": {"split_gb": 2.0}}, ConfigError, "quantize.split_gb=2.0", id="split"
+            {"quantize": {"adapter_gguf": True}},
+            ConfigError,
+            r"quantize.adapter_gguf: .* convert_lora_to_gguf.py, which is not there",
+            id="adapter",
         ),
         pytest.param(
             {"quantize": {"merge_base": "best"}, "model": {"use_8bit": True}},
@@ -454,6 +533,32 @@ def test_what_cannot_be_done_is_refused_before_any_work(
         run_convert(context)
 
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_adapter_alone_is_published_and_proven(handoff: Handoff, tmp_path: Path) -> None:
+    limits = dict.fromkeys(("f16", "q4_1"), LIMITS)
+    run = _run(
+        tmp_path,
+        handoff,
+        model={"qtype": "q4_1"},
+        quantize={"adapter_gguf": True, "verify": {"thresholds": limits}},
+        testing={"test": False},
+    )
+
+    with _context(run, tmp_path / "work") as context:
+        run_convert(context)
+
+    files = _gguf(run)
+    proof = Verification.model_validate_json(run.read("verify.json"))
+    assert {name for name in files if name.endswith(".gguf")} == {
+        "tiny-Q4_1.gguf", "tiny-adapter-F16.gguf"
+    }  # fmt: skip
+    assert "tiny-adapter-F16.gguf" in files["SHA256SUMS"].decode()
+    assert [(output.qtype, output.passed) for output in proof.outputs] == [
+        ("q4_1", True), ("adapter", True)
+    ]  # fmt: skip
+    assert proof.outputs[1].mean_kl < 1e-3
 
 
 @pytest.mark.usefixtures("tools")

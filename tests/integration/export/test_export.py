@@ -42,7 +42,9 @@ EXACT = Thresholds(mean_kl=1e-4, p99_kl=1e-3, top1_agreement=0.95, perplexity_ra
 def _missed(
     file: Path, handoff: Handoff, limits: Thresholds = LIMITS, qtype: str = "f16"
 ) -> set[str]:
-    found = verify_output(qtype, file, handoff.reference, limits, threads=2, stop=threading.Event())
+    found = verify_output(
+        qtype, [file], handoff.reference, limits, threads=2, stop=threading.Event()
+    )
     return {check.name for check in found.checks if not check.passed}
 
 

@@ -52,6 +52,18 @@ SESSION = {"AWS_SESSION_TOKEN": "AWS_SESSION_TOKEN"}
             id="tracker",
         ),
         pytest.param(
+            {"publish": {"secret": "registry"}},
+            [
+                WantedSecret(
+                    "registry",
+                    "publish.secret",
+                    {"OCI_USERNAME": "OCI_USERNAME", "OCI_PASSWORD": "OCI_PASSWORD"},
+                    {},
+                )
+            ],
+            id="registry",
+        ),
+        pytest.param(
             {"storage": {"secret": "all"}, "cluster": {"hf_secret": "all"}},
             [
                 WantedSecret(

@@ -124,7 +124,6 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     ("section", "key", "value"),
     [
         pytest.param("training", "compute", "fp8", id="fp8"),
-        pytest.param("quantize", "split_gb", 2.0, id="split"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: object) -> None:
@@ -135,16 +134,27 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
 
 
 def test_only_what_is_set_is_named() -> None:
-    config = checked(
-        {"training": {"packing": True, "compute": "fp8"}, "quantize": {"split_gb": 2.0}}
-    )
+    config = checked({"training": {"packing": True, "compute": "fp8"}, "model": {"use_dora": True}})
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
-        "  quantize.split_gb=2.0 is not available in this version. Leave it at its default."
+        "  model.use_dora=true is not available in this version. Leave it at its default.\n"
+        "  training.compute=fp8 is not available in this version. Leave it at its default."
     )
+
+
+def test_a_gguf_of_the_adapter_holds_no_layer_that_is_trained_whole() -> None:
+    config = checked({"quantize": {"adapter_gguf": True}})
+    with pytest.raises(ConfigError) as caught:
+        refuse_unavailable(config)
+    assert str(caught.value) == (
+        "quantize.adapter_gguf=true holds LoRA alone, and lm_head is trained whole\n"
+        "Set model.modules_to_save=[], or leave quantize.adapter_gguf at its default."
+    )
+
+    plain = {"model": {"modules_to_save": []}, "quantize": {"adapter_gguf": True}}
+    refuse_unavailable(checked(plain))
 
 
 def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> None:

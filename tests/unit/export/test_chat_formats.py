@@ -45,7 +45,7 @@ def test_what_fits_no_format_is_not_guessed(texts: list[tuple[list[dict[str, str
 
 
 def test_a_modelfile_has_the_template_its_stop_words_and_the_shared_system_text() -> None:
-    text = modelfile("a-Q4_1.gguf", KnownChat(BY_NAME["chatml"], "Default."), "Be brief.")
+    text = modelfile(["a-Q4_1.gguf"], KnownChat(BY_NAME["chatml"], "Default."), "Be brief.")
 
     assert text == (
         "FROM ./a-Q4_1.gguf\n"
@@ -60,13 +60,13 @@ def test_a_modelfile_has_the_template_its_stop_words_and_the_shared_system_text(
 
 
 def test_the_templates_own_system_text_stands_in_where_rows_share_none() -> None:
-    text = modelfile("a.gguf", KnownChat(BY_NAME["chatml"], "Default."), None)
+    text = modelfile(["a.gguf"], KnownChat(BY_NAME["chatml"], "Default."), None)
 
     assert text.endswith('SYSTEM """Default."""\n')
 
 
 def test_an_unknown_format_leaves_the_template_to_the_gguf() -> None:
-    assert modelfile("a.gguf", None, 'Say """ no more') == (
+    assert modelfile(["a.gguf"], None, 'Say """ no more') == (
         "FROM ./a.gguf\n# No TEMPLATE: Ollama takes the chat template that the GGUF itself has.\n"
     )
 

@@ -216,12 +216,29 @@ def test_the_key_of_a_hub_secret_may_be_named() -> None:
     assert found["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
 
 
-def test_only_the_train_stage_gets_the_trackers_keys() -> None:
-    objects = rendered(storage={"secret": "s3"}, tracking={"secret": "wandb"})
+def test_each_stage_gets_the_trackers_or_the_registrys_keys_alone() -> None:
+    objects = rendered(
+        storage={"secret": "s3"}, tracking={"secret": "wandb"}, publish={"secret": "registry"}
+    )
     [train], [convert] = (pod(objects, job)["containers"] for job in (TRAIN, CONVERT))
 
     assert train["envFrom"] == [{"secretRef": {"name": "s3"}}, {"secretRef": {"name": "wandb"}}]
-    assert convert["envFrom"] == [{"secretRef": {"name": "s3"}}]
+    assert convert["envFrom"] == [
+        {"secretRef": {"name": "s3"}},
+        {"secretRef": {"name": "registry"}},
+    ]
+
+
+def test_pods_may_reach_the_registry_that_they_push_to() -> None:
+    objects = rendered(publish={"oci": "registry.example:5000/ml/bot"})
+    [policy] = [each for each in objects.values() if each["kind"] == "NetworkPolicy"]
+
+    assert {"protocol": "TCP", "port": 5000} in policy["spec"]["egress"][1]["ports"]
+
+
+def test_a_push_to_the_hub_needs_a_secret_with_a_token() -> None:
+    with pytest.raises(ConfigError, match=r"publish.hub: pods push there, but no Secret"):
+        rendered(publish={"hub": "org/bot"})
 
 
 @pytest.mark.parametrize(

@@ -48,19 +48,25 @@ _errors: list[str] = []
 
 
 def position_logits(
-    model: Path, sequences: list[list[int]], firsts: list[int], threads: int
+    model: Path,
+    sequences: list[list[int]],
+    firsts: list[int],
+    threads: int,
+    lora: Path | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """
     Run a GGUF over token sequences; yield one [vocab] row of logits a position.
 
     The rows of a sequence are those that predict its tokens `first` to the last.
 
+    Args:
+        lora: a GGUF of an adapter that is laid over the model.
     Raises:
         RunFailedError: llama.cpp cannot load the file or fails on it.
     """
     library = _library()
     longest = max(len(sequence) for sequence in sequences)
-    with _context(model, longest, threads) as context:
+    with _context(model, longest, threads, lora) as context:
         memory = library.llama_get_memory(context)
         vocab = library.llama_vocab_n_tokens(
             library.llama_model_get_vocab(library.llama_get_model(context))
@@ -151,6 +157,8 @@ def _library() -> ctypes.CDLL:
         "llama_batch_free": (None, [_Batch]),
         "llama_decode": (i32, [pointer, _Batch]),
         "llama_get_logits_ith": (floats, [pointer, i32]),
+        "llama_adapter_lora_init": (pointer, [pointer, ctypes.c_char_p]),
+        "llama_set_adapters_lora": (i32, [pointer, ctypes.POINTER(pointer), size, floats]),
         "llama_free": (None, [pointer]),
         "llama_model_free": (None, [pointer]),
         "ggml_quantize_init": (None, [ctypes.c_int]),
@@ -180,7 +188,7 @@ _KEEP_ERROR = _LogCallback(_keep_error)
 
 
 @contextmanager
-def _context(model: Path, tokens: int, threads: int) -> Iterator[int]:
+def _context(model: Path, tokens: int, threads: int, lora: Path | None) -> Iterator[int]:
     """Load a model and open a context of `tokens` positions in one batch and sequence."""
     library = _library()
     params = library.llama_context_default_params()
@@ -196,9 +204,17 @@ def _context(model: Path, tokens: int, threads: int) -> Iterator[int]:
     )
     if not loaded:
         raise _refused("llama.cpp cannot load this file", model)
+    # llama.h wants adapters before the context; they go with the model.
+    adapter = library.llama_adapter_lora_init(loaded, str(lora).encode()) if lora else None
+    if lora and not adapter:
+        raise _refused("llama.cpp cannot load this adapter", lora)
     context = library.llama_init_from_model(loaded, params)
     if not context or library.llama_n_ctx(context) < tokens:
         raise _refused(f"llama.cpp opens no context of {tokens} tokens", model)
+    if adapter:
+        one, whole = (ctypes.c_void_p * 1)(adapter), (ctypes.c_float * 1)(1.0)
+        if library.llama_set_adapters_lora(context, one, 1, whole) != 0:
+            raise _refused("llama.cpp does not take this adapter", lora or model)
     library.llama_set_n_threads(context, threads, threads)
     try:
         yield context

@@ -25,9 +25,14 @@ class Candidate:
     base: MergeBase
     folder: Path
     """The base itself."""
-    files: dict[str, Path]
-    """By quantization type."""
+    files: dict[str, list[Path]]
+    """Parts of each file, by quantization type."""
     proof: Verification
+
+    @property
+    def gguf_folder(self) -> Path:
+        """The folder that the files are in."""
+        return next(iter(self.files.values()))[0].parent
 
     @property
     def label_loss(self) -> float:

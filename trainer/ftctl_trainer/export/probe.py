@@ -36,9 +36,9 @@ class Texts:
     sample: str
 
 
-def score(model: Path, reference: Reference, threads: int) -> Scored:
+def score(model: Path, reference: Reference, threads: int, lora: Path | None = None) -> Scored:
     """Evaluate the reference positions; all their logits are exact, none is left out."""
-    rows = llama_cpp.position_logits(model, reference.sequences, reference.firsts, threads)
+    rows = llama_cpp.position_logits(model, reference.sequences, reference.firsts, threads, lora)
     top, labels, best = [], [], []
     for row, top_ids, label in zip(rows, reference.top_ids, reference.labels, strict=True):
         largest = row.max()

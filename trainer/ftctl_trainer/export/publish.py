@@ -42,13 +42,24 @@ def gguf_names(run_id: str, outfile: str | None, qtypes: Sequence[str]) -> dict[
     return {qtype: f"{stem}-{qtype.upper()}.gguf" for qtype in qtypes}
 
 
+def adapter_name(run_id: str, outfile: str | None) -> str:
+    """Name the GGUF of the adapter alone, as the others."""
+    stem = outfile.removesuffix(".gguf") if outfile else run_id.rpartition("-")[0]
+    return f"{stem}-adapter-F16.gguf"
+
+
 def write_companions(
-    folder: Path, names: dict[str, str], chat: KnownChat | None, system: str | None
+    folder: Path, names: dict[str, list[str]], chat: KnownChat | None, system: str | None
 ) -> None:
-    """Write a Modelfile for each GGUF of a folder; the first one has the plain name."""
-    for number, (qtype, name) in enumerate(names.items()):
+    """
+    Write a Modelfile for each GGUF of a folder; the first one has the plain name.
+
+    Args:
+        names: a file's parts, by quantization type.
+    """
+    for number, (qtype, parts) in enumerate(names.items()):
         target = "Modelfile" if number == 0 else f"Modelfile.{qtype.upper()}"
-        (folder / target).write_text(modelfile(name, chat, system), encoding="utf-8")
+        (folder / target).write_text(modelfile(parts, chat, system), encoding="utf-8")
 
 
 def write_checksums(folder: Path) -> None:

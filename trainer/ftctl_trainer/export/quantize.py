@@ -13,23 +13,32 @@ from numpy.typing import NDArray
 
 from ftctl_trainer.export import llama_cpp
 from ftctl_trainer.export.blocks import Block, ahead, blocks
-from ftctl_trainer.export.gguf_file import GgufFile
 from ftctl_trainer.export.gguf_model import GgufModel
 from ftctl_trainer.export.rounding import has_grid, keep_update, weighs
+from ftctl_trainer.export.split import GgufParts
 from ftctl_trainer.export.tensors import Array, Tensor
 
 
-def write_ggufs(model: GgufModel, outputs: dict[str, Path], threads: int) -> None:
+def write_ggufs(
+    model: GgufModel, outputs: dict[str, Path], threads: int, split_bytes: int | None = None
+) -> None:
     """
     Write one file a type. Each tensor is loaded once, in blocks, the next while one is encoded.
 
     Args:
         outputs: quantization type to file.
+        split_bytes: tensors' bytes above which a file becomes several.
     """
     with ExitStack() as stack:
         files = [
             stack.enter_context(
-                GgufFile(path, model.header(qtype), model.in_order(qtype), model.plan(qtype))
+                GgufParts(
+                    path,
+                    model.header(qtype),
+                    model.in_order(qtype),
+                    model.plan(qtype),
+                    split_bytes,
+                )
             )
             for qtype, path in outputs.items()
         ]
@@ -55,7 +64,7 @@ def encode(
     return llama_cpp.quantize(values, int(kind), threads, importance)
 
 
-def _blocks(tensors: list[Tensor], files: list[GgufFile]) -> Iterator[tuple[Tensor, Block]]:
+def _blocks(tensors: list[Tensor], files: list[GgufParts]) -> Iterator[tuple[Tensor, Block]]:
     for tensor in tensors:
         with_base = any(has_grid(file.kinds[tensor.name]) for file in files)
         for block in blocks(tensor, with_base=with_base):

@@ -23,7 +23,7 @@ A float16 below 2^-14 loses digits: its absolute error is 2^-25, times the large
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import gguf
@@ -73,18 +73,21 @@ _SUPER_BLOCK = 256
 
 
 def read_back(
-    files: Iterable[Path], tensors: list[Tensor], importance: Importance | None = None
+    files: Iterable[Sequence[Path]], tensors: list[Tensor], importance: Importance | None = None
 ) -> int:
     """
     Compare GGUFs with the tensors they were made from; return how many tensors they have in all.
 
     Each tensor is loaded once. Columns may have been weighed by their importance.
 
+    Args:
+        files: each as its parts, which are one file or several.
+
     Raises:
         VerificationError: a tensor is missing or superfluous, has another shape, or a block of it
             is off by more than its type allows.
     """
-    stored = {file: _stored(file, tensors) for file in files}
+    stored = {parts[0]: _stored(parts, tensors) for parts in files}
     for tensor in tensors:
         kinds = {Kind(found[tensor.name].tensor_type) for found in stored.values()}
         for block in blocks(tensor, with_base=any(has_grid(kind) for kind in kinds)):
@@ -94,9 +97,10 @@ def read_back(
     return len(stored) * len(tensors)
 
 
-def _stored(file: Path, tensors: list[Tensor]) -> dict[str, gguf.ReaderTensor]:
+def _stored(parts: Sequence[Path], tensors: list[Tensor]) -> dict[str, gguf.ReaderTensor]:
     """A file's tensors by name, which have the names and shapes that they must have."""
-    found = {tensor.name: tensor for tensor in _Reader(file).tensors}
+    file = parts[0]
+    found = {tensor.name: tensor for part in parts for tensor in _Reader(part).tensors}
     if missing := {tensor.name for tensor in tensors} ^ set(found):
         raise VerificationError(
             f"{sorted(missing)[0]} stands in only one of the file and the model", where=str(file)

@@ -14,20 +14,18 @@ from ftctl_trainer.export.tensors import Tensor
 _SURE = 0.9
 
 
-def check_room(
-    folder: Path, tensors: Iterable[Tensor], qtypes: Iterable[str], *, copies: int
-) -> None:
+def check_room(folder: Path, tensors: Iterable[Tensor], qtypes: Iterable[str]) -> None:
     """
     Refuse an export whose files do not fit beside each other.
 
     Args:
         tensors: of the merged model; only their shapes are looked at.
-        copies: how many files of each type there will be.
+        qtypes: of every file that there will be at once.
     Raises:
         StorageError: there is less room than they need.
     """
     weights = sum(tensor.size for tensor in tensors)
-    needed = copies * sum(file_bytes(weights, qtype) for qtype in qtypes)
+    needed = sum(file_bytes(weights, qtype) for qtype in qtypes)
     free = shutil.disk_usage(folder).free
     if free < _SURE * needed:
         raise StorageError(

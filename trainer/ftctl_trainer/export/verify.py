@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def limits_of(qtypes: tuple[str, ...], thresholds: dict[str, Thresholds]) -> dic
 
 def verify_output(
     qtype: str,
-    file: Path,
+    parts: Sequence[Path],
     reference: Reference,
     limits: Thresholds,
     *,
@@ -46,13 +47,38 @@ def verify_output(
     """
     Run one GGUF by llama.cpp and hold it to the reference.
 
+    Args:
+        parts: its files; llama.cpp finds the others by the name of the first.
     Raises:
         RunFailedError: llama.cpp cannot load or run the file.
         StoppedError: `stop` was set.
     """
-    scored = isolated(stop, score, file, reference, threads)
-    texts = isolated(stop, read_texts, file, reference, threads)
-    return judge_output(qtype, file.name, reference, limits, scored, texts)
+    first = parts[0]
+    scored = isolated(stop, score, first, reference, threads)
+    texts = isolated(stop, read_texts, first, reference, threads)
+    found = judge_output(qtype, first.name, reference, limits, scored, texts)
+    names = [part.name for part in parts] if len(parts) > 1 else []
+    return found.model_copy(update={"parts": names})
+
+
+def verify_adapter(
+    file: Path,
+    base: Path,
+    reference: Reference,
+    limits: Thresholds,
+    *,
+    threads: int,
+    stop: threading.Event,
+) -> OutputVerification:
+    """
+    Run the base with a GGUF of the adapter by llama.cpp, and hold them to the reference.
+
+    Tokens and template are those of whatever base it will be used with, and no matter of its own.
+
+    Raises: as `verify_output`.
+    """
+    scored = isolated(stop, score, base, reference, threads, file)
+    return _judge_numbers("adapter", file.name, reference, limits, scored)
 
 
 def judge_output(
@@ -64,6 +90,20 @@ def judge_output(
     texts: Texts,
 ) -> OutputVerification:
     """Turn what llama.cpp said into numbers and checks. Pure."""
+    found = _judge_numbers(qtype, name, reference, limits, scored)
+    texts_agree = [_same_tokens(reference, texts), _same_rendering(reference, texts)]
+    return found.model_copy(
+        update={
+            "checks": [*found.checks, *texts_agree],
+            "sample_tuned": reference.sample["text"],
+            "sample_gguf": texts.sample,
+        }
+    )
+
+
+def _judge_numbers(
+    qtype: str, name: str, reference: Reference, limits: Thresholds, scored: Scored
+) -> OutputVerification:
     ours = divergence(reference.top_logprobs, scored.top_logprobs)
     agreement = float((scored.best == reference.top_ids[:, 0]).mean())
     ratio = perplexity_ratio(reference.label_logprob, scored.label_logprob)
@@ -82,11 +122,7 @@ def judge_output(
             _at_least("top1_agreement", agreement, limits.top1_agreement),
             _at_most("perplexity_ratio", ratio, limits.perplexity_ratio),
             _adapter_shows(ours.mean_kl, base_kl(reference), limits.mean_kl),
-            _same_tokens(reference, texts),
-            _same_rendering(reference, texts),
         ],
-        sample_tuned=reference.sample["text"],
-        sample_gguf=texts.sample,
     )
 
 

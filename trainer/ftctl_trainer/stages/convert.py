@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import FileRecord, Marker
-from ftctl.contract.runfile import RunFile
 from ftctl.contract.verification import Verification
 from ftctl.data.digest import pull_split
 from ftctl.data.example import Example
-from ftctl.errors import ConfigError, VerificationError
+from ftctl.errors import VerificationError
 from ftctl.report.collect import collect
 from ftctl.report.html import render_report
 from ftctl.storage.markers import download_folder
@@ -20,6 +20,7 @@ from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
 from ftctl_trainer.evaluation_file import stored_evaluation
 from ftctl_trainer.export.adapter import check_finite, read_adapter
+from ftctl_trainer.export.adapter_gguf import check_adapter_tool
 from ftctl_trainer.export.answers import answer_rows, with_quantized
 from ftctl_trainer.export.base import check_base, rounded_base
 from ftctl_trainer.export.chat_formats import recognize
@@ -38,6 +39,7 @@ from ftctl_trainer.export.merged import upload_merged
 from ftctl_trainer.export.plain_path import save_merged
 from ftctl_trainer.export.publish import (
     Publisher,
+    adapter_name,
     copy_out,
     gguf_names,
     write_checksums,
@@ -45,12 +47,16 @@ from ftctl_trainer.export.publish import (
 )
 from ftctl_trainer.export.reference import Reference
 from ftctl_trainer.export.room import check_room
+from ftctl_trainer.export.split import parts_of
 from ftctl_trainer.export.tensor_types import check_types
 from ftctl_trainer.export.tools import Tools, check_imatrix, find_tools
 from ftctl_trainer.export.training_texts import training_texts
 from ftctl_trainer.export.verify import limits_of, verification, verify_output
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.model.source import streamed_model
+from ftctl_trainer.push.push import check_places, push_published
+from ftctl_trainer.stages.adapter import TYPE as ADAPTER_TYPE
+from ftctl_trainer.stages.adapter import proven_adapter
 from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
@@ -58,7 +64,7 @@ log = logging.getLogger(__name__)
 
 def run_convert(ctx: StageContext) -> None:
     """
-    Merge, quantize, prove and publish.
+    Merge, quantize, prove, publish, and push to other places.
 
     Safe to repeat: killed at any line and started again, it ends the same.
 
@@ -66,16 +72,23 @@ def run_convert(ctx: StageContext) -> None:
         ConfigError: something is asked for that this version cannot do.
         RunFailedError: the adapter does not fit the base, or llama.cpp fails.
         VerificationError: what was exported is not what was trained; nothing is published.
+        StorageError: another place did not take the published files.
         StoppedError: ctx.stop was set.
     """
     config = ctx.run.config
+    if ctx.store.stat(ctx.layout.success) is not None:  # all but the push was done before
+        push_published(ctx)
+        return
     tools = find_tools(config.paths)
     weighed = config.quantize.imatrix
     check_types(config.model.qtypes, built_in=tools is None, weighed=weighed)
     if weighed:
         check_imatrix(tools)
     limits_of(config.model.qtypes, config.quantize.verify.thresholds)
-    _refuse_later_features(ctx.run)
+    if config.quantize.adapter_gguf:
+        check_adapter_tool(tools)
+        limits_of((ADAPTER_TYPE,), config.quantize.verify.thresholds)
+    check_places(config.publish)
     bases = wanted_bases(config)
 
     ctx.reporter.phase("fetching the adapter")
@@ -90,6 +103,8 @@ def run_convert(ctx: StageContext) -> None:
     _check_inputs(ctx, full, copies=len(bases))
 
     found = better([_candidate(ctx, base, full, references[base], tools) for base in bases])
+    if config.quantize.adapter_gguf and tools and found.proof.passed:
+        found = _with_adapter(ctx, found, full, tools)
     ctx.lease.check()
     ctx.store.write(ctx.layout.verification, found.proof.model_dump_json(indent=2).encode())
     if not found.proof.passed:
@@ -98,22 +113,25 @@ def run_convert(ctx: StageContext) -> None:
     _publish(ctx, found, references[found.base], markers)
 
 
-def _refuse_later_features(run: RunFile) -> None:
-    if run.config.quantize.split_gb is not None:
-        raise ConfigError(
-            "this version cannot do that yet",
-            where=f"quantize.split_gb={run.config.quantize.split_gb}",
-            hint="Leave it at its default.",
-        )
-
-
 def _check_inputs(ctx: StageContext, base: Path, *, copies: int) -> None:
     """Refuse an adapter that does not fit or has diverged, and a disk without room."""
-    folder = ctx.workdir / "adapter"
+    config, folder = ctx.run.config, ctx.workdir / "adapter"
     check_finite(read_adapter(folder), str(folder))
-    check_room(
-        ctx.workdir, merged_tensors(base, folder), ctx.run.config.model.qtypes, copies=copies
-    )
+    also = [ADAPTER_TYPE] if config.quantize.adapter_gguf else []
+    types = [*copies * config.model.qtypes, *also]
+    check_room(ctx.workdir, merged_tensors(base, folder), types)
+
+
+def _with_adapter(ctx: StageContext, found: Candidate, full: Path, tools: Tools) -> Candidate:
+    """Add the adapter alone to what is published, and its proof to the others."""
+    run_id = ctx.run.run_id
+    target = found.gguf_folder / adapter_name(run_id, ctx.run.config.model.outfile)
+    inputs = Inputs(full, ctx.workdir / "adapter", run_id.rpartition("-")[0])
+    output = proven_adapter(ctx, inputs, tools, target)
+    check_base(full)
+    outputs = [*found.proof.outputs, output]
+    proof = found.proof.model_copy(update={"outputs": outputs, "passed": output.passed})
+    return replace(found, proof=proof)
 
 
 def _candidate(
@@ -128,10 +146,13 @@ def _candidate(
     return Candidate(base, folder, files, _verify(ctx, files, reference))
 
 
-def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None) -> dict[str, Path]:
-    """Write every type's file, and return them by type."""
+def _export(
+    ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None
+) -> dict[str, list[Path]]:
+    """Write every type's file, and return their parts by type."""
     config = ctx.run.config
     inputs = Inputs(base, ctx.workdir / "adapter", ctx.run.run_id.rpartition("-")[0])
+    split_gb = config.quantize.split_gb
     names = gguf_names(ctx.run.run_id, config.model.outfile, config.model.qtypes)
     folder, scratch = ctx.workdir / "gguf" / name, ctx.workdir / "scratch" / name
     folder.mkdir(parents=True)
@@ -147,20 +168,23 @@ def _export(ctx: StageContext, name: MergeBase, base: Path, tools: Tools | None)
         threads=ctx.threads,
         stop=ctx.stop,
         texts=_training_texts(ctx, inputs) if config.quantize.imatrix else None,
+        split_bytes=None if split_gb is None else round(split_gb * 1e9),
     )
-    for qtype, file in files.items():
-        ctx.reporter.event("quantized", qtype=qtype, bytes=file.stat().st_size)
-    return files
+    written = {qtype: parts_of(file) for qtype, file in files.items()}
+    for qtype, parts in written.items():
+        size = sum(part.stat().st_size for part in parts)
+        ctx.reporter.event("quantized", qtype=qtype, bytes=size)
+    return written
 
 
-def _verify(ctx: StageContext, files: dict[str, Path], reference: Reference) -> Verification:
+def _verify(ctx: StageContext, files: dict[str, list[Path]], reference: Reference) -> Verification:
     limits = limits_of(tuple(files), ctx.run.config.quantize.verify.thresholds)
     outputs = []
-    for qtype, file in files.items():
+    for qtype, parts in files.items():
         end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"verifying {qtype}")
         found = verify_output(
-            qtype, file, reference, limits[qtype], threads=ctx.threads, stop=ctx.stop
+            qtype, parts, reference, limits[qtype], threads=ctx.threads, stop=ctx.stop
         )
         log.info(
             "%s: KL to the tuned model %.4f (p99 %.3f), top-1 agreement %.1f%%, perplexity x%.3f",
@@ -202,7 +226,7 @@ def _not_proven(ctx: StageContext, proof: Verification) -> VerificationError:
     )
 
 
-def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
+def _answer(ctx: StageContext, files: dict[str, list[Path]]) -> None:
     """Score every file's answers to the held-out rows, into eval.json."""
     config = ctx.run.config
     rows = _held_out(ctx)
@@ -210,11 +234,11 @@ def _answer(ctx: StageContext, files: dict[str, Path]) -> None:
         return
     template = PromptTemplate(ctx.run.template)
     evaluation = stored_evaluation(ctx.store, ctx.layout) or Evaluation()
-    for qtype, file in files.items():
+    for qtype, parts in files.items():
         end_if_stopped(ctx.stop)
         ctx.reporter.phase(f"answering with {qtype}")
         answers = answer_rows(
-            file,
+            parts[0],
             [prompt_messages(row, template) for row in rows],
             prompt_tokens=config.training.max_seq_length,
             max_new_tokens=config.testing.max_new_tokens,
@@ -242,8 +266,8 @@ def _publish(
     publisher = Publisher(ctx.run, ctx.store, ctx.lease)
     merged = _save_merged(ctx, found.folder, publisher)
     ctx.reporter.phase("publishing")
-    folder = next(iter(found.files.values())).parent
-    names = {qtype: file.name for qtype, file in found.files.items()}
+    folder = found.gguf_folder
+    names = {qtype: [part.name for part in parts] for qtype, parts in found.files.items()}
     if config.quantize.modelfile:
         chat = recognize([(turn["messages"], turn["text"]) for turn in reference.chat])
         write_companions(folder, names, chat, _shared_system(ctx))
@@ -254,7 +278,8 @@ def _publish(
     manifest = publisher.manifest(markers, {ctx.layout.gguf: records, ctx.layout.merged: merged})
     _publish_report(ctx)
     publisher.success(manifest)
-    ctx.reporter.event("published", files=sorted(names.values()))
+    ctx.reporter.event("published", files=sorted(file.name for file in folder.glob("*.gguf")))
+    push_published(ctx, folder)
 
 
 def _save_merged(ctx: StageContext, base: Path, publisher: Publisher) -> list[FileRecord]:

@@ -1,0 +1,1 @@
+"""Proven files on their way to a model hub or an OCI registry."""
