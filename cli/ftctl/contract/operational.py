@@ -138,6 +138,16 @@ class ClusterConfig(Section):
     price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
     ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
 
+    @property
+    def processes_a_node(self) -> int:
+        """One a GPU; on a CPU one that uses all cores."""
+        return max(self.gpus, 1)
+
+    @property
+    def processes(self) -> int:
+        """Processes that train a run together."""
+        return self.processes_a_node * self.nodes
+
     def resources_of(self, stage: Stage) -> ResourcesConfig:
         """What the container of a stage asks for."""
         return self.resources.train if stage == "train" else self.resources.convert

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ftctl.contract.batches import share_of
 from ftctl.contract.quantity import cpu_cores, quantity_bytes
 from ftctl.contract.spec import Config
 from ftctl.estimate import host
@@ -114,20 +115,17 @@ def _recomputes(shape: Architecture, config: Config, load: Load, memory: int | N
 
 
 def _steps(config: Config, rows: Rows | None) -> dict[str, int | None]:
-    world = max(config.cluster.gpus, 1) * config.cluster.nodes
     if rows is None or not rows.train:
         steps = config.training.max_steps
         return {"steps": steps if steps > 0 else None, "tokens": None}
     if config.training.method == "grpo":
-        steps = grpo_steps(
-            config.training, len(rows.train), config.grpo.num_generations, world=world
-        )
+        steps = grpo_steps(config.training, len(rows.train), config.grpo.num_generations)
         # How long the model's own answers will be cannot be known.
         return {"steps": steps, "tokens": None}
-    steps = total_steps(config.training, rows.train, world=world)
+    steps = total_steps(config.training, rows.train)
     return {
         "steps": steps,
-        "tokens": trained_tokens(config.training, rows.train, steps, world=world),
+        "tokens": trained_tokens(config.training, rows.train, steps),
     }
 
 
@@ -146,8 +144,8 @@ def _time(
     seconds = training_seconds(
         shape,
         trained,
-        tokens=tokens // (max(cluster.gpus, 1) * cluster.nodes),
-        passes=count * config.training.gradient_accumulation_steps,
+        tokens=tokens // cluster.processes,
+        passes=count * share_of(config.training, cluster.processes).passes,
         flops_per_s=rate,
         recompute=recompute,
         gpu=cluster.gpus > 0,

@@ -53,9 +53,10 @@ class Dpo:
         """Whether there are held-out pairs."""
         return bool(self.held_out)
 
-    def steps(self, world: int) -> int:
-        """Optimizer steps on `world` devices."""
-        return steps_of(self.training, len(self.pairs), world=world)
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return steps_of(self.training, len(self.pairs))
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized pairs."""

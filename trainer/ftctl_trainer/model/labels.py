@@ -40,7 +40,8 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     def select(head: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
         return (inputs[0][:, :-1][wanted],)
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = getattr(model, "module", model)  # of several processes, each wraps its own
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
         logits = model(

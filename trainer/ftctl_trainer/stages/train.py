@@ -66,12 +66,13 @@ def run_train(ctx: StageContext) -> None:
     end_if_stopped(ctx.stop)
 
     adapter = ctx.workdir / "adapter"
-    if read_marker(ctx.store, ctx.layout.adapter) is None:
+    if ctx.group.from_first(lambda: read_marker(ctx.store, ctx.layout.adapter) is None):
         with tracked(ctx):
             _tune(ctx, folder, tokenizer, rows, precision, adapter)
-    else:
+    elif ctx.group.first:
         download_folder(ctx.store, ctx.layout.adapter, adapter)
-    _publish_reference(ctx, folder, tokenizer, rows, precision, adapter)
+    if ctx.group.first:
+        _publish_reference(ctx, folder, tokenizer, rows, precision, adapter)
 
 
 def _refuse_unavailable(config: Config) -> None:
@@ -96,6 +97,9 @@ def _tune(
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision, longest=max(method.lengths))
     end_if_stopped(ctx.stop)
+    if not ctx.group.first:
+        train(ctx, tuned, method, precision)
+        return
 
     evaluation = stored_evaluation(ctx.store, ctx.layout) or empty_evaluation(
         rows, ctx.run.config.dataset.always_allowed_actions
