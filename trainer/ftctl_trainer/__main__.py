@@ -7,13 +7,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 from ftctl.contract import exits
 from ftctl.contract.pods import WAIT
 from ftctl.errors import FtctlError
-from ftctl_trainer.logging_config import configure_logging
+from ftctl_trainer.logging_config import configure_logging, speaks_for_all
 from ftctl_trainer.stop import install_stop_flag
 
 _log = logging.getLogger("ftctl_trainer")
@@ -44,7 +45,7 @@ def _run(stage: str, config: Path, stop: Event) -> int:
     from ftctl_trainer.processes.group import ALONE, is_launched, join_group
     from ftctl_trainer.processes.launch import launch
     from ftctl_trainer.processes.plan import planned
-    from ftctl_trainer.runner import load_run, run_stage
+    from ftctl_trainer.runner import has_work, load_run, run_stage
     from ftctl_trainer.stages.wait import wait_for_handoff
 
     run = load_run(config)
@@ -57,7 +58,8 @@ def _run(stage: str, config: Path, stop: Event) -> int:
     else:
         plan = planned(run.config)
         if plan.world > 1:
-            return launch([stage, "--config", str(config)], plan)
+            arguments = [stage, "--config", str(config)]
+            return launch(arguments, plan, stop, partial(has_work, run, "train"))
         run_stage(run, "train", stop, ALONE)
     return exits.OK
 
@@ -67,9 +69,9 @@ def _exit_code(work: Callable[[], int]) -> int:
     try:
         return work()
     except FtctlError as error:
-        _log.log(
-            logging.WARNING if error.exit_code == exits.STOPPED else logging.ERROR, "%s", error
-        )
+        level = logging.WARNING if error.exit_code == exits.STOPPED else logging.ERROR
+        # Of a group the first process speaks, and whoever failed before it has told of that.
+        _log.log(level if speaks_for_all() else logging.INFO, "%s", error)
         return error.exit_code
     except Exception as error:
         _log.exception("a bug: %s: %s", type(error).__name__, error)

@@ -23,8 +23,6 @@ LEVELS: dict[str, int] = {
     "huggingface_hub": logging.ERROR,
     "peft": logging.ERROR,
     "torch": logging.ERROR,
-    # Tells of a process that failed; the process has told of it.
-    "torch.distributed.elastic": logging.CRITICAL,
     "transformers": logging.ERROR,
     "trl": logging.ERROR,
     "urllib3": logging.ERROR,
@@ -51,9 +49,14 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if _wants_json() else ReadableFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    least = logging.NOTSET if _speaks_for_all() else logging.WARNING
+    least = logging.NOTSET if speaks_for_all() else logging.WARNING
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def speaks_for_all() -> bool:
+    """Of several processes that train together the first tells how it goes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class JsonFormatter(logging.Formatter):
@@ -85,11 +88,6 @@ class ReadableFormatter(logging.Formatter):
             return text
         time, _, rest = text.partition(" ")
         return f"{time} {record.levelname.lower()}: {rest}"
-
-
-def _speaks_for_all() -> bool:
-    """Of several processes that train together the first tells how it goes."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _wants_json() -> bool:

@@ -59,9 +59,7 @@ def load_run(path: Path) -> RunFile:
         ) from error
 
 
-def run_stage(
-    run: RunFile, stage: Stage, stop: threading.Event, group: Group = ALONE
-) -> None:
+def run_stage(run: RunFile, stage: Stage, stop: threading.Event, group: Group = ALONE) -> None:
     """
     Run a stage, unless its result is there already.
 
@@ -96,6 +94,22 @@ def run_stage(
                 _work(run, stage, store, reporter, lease, stop, group)
     finally:
         lease.release()
+
+
+def has_work(run: RunFile, stage: Stage) -> bool:
+    """
+    Whether a stage has no result yet.
+
+    Raises:
+        ConfigError: the run was cancelled, or failed for good.
+        StorageError: the store does not answer.
+    """
+    store = open_store(run.config.storage, default=run.config.paths.output_dir)
+    keys = RunLayout(run.run_id)
+    if _is_done(store, keys, stage):
+        return False
+    refuse_ended(store, keys)
+    return True
 
 
 def is_handed_over(store: Store, keys: RunLayout) -> bool:
@@ -167,11 +181,13 @@ def _work(
         _stage_function(stage)(context)
     except FtctlError as error:
         _record_failure(context, reporter, error)
+        group.tell_failure(error)
         raise
     except Exception as error:
         config = run.config if stage == "train" else None
         known = group.lost(error) or expected_failure(error, str(workdir), config)
         _record_failure(context, reporter, known or error)
+        group.tell_failure(known or error)
         if known is None:
             raise
         raise known from error

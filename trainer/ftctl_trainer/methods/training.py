@@ -62,9 +62,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                 output_dir=workdir / "training",
                 world=group.world,
             ),
-            Progress(
-                ctx.reporter, checkpoints, ctx.stop, counters, training.early_stopping, group
-            ),
+            Progress(ctx.reporter, checkpoints, ctx.stop, counters, training.early_stopping, group),
         ),
     )
     if done is not None:

@@ -76,7 +76,8 @@ def follow(run: RunFile, stop: threading.Event, group: Group) -> None:
         known = error if isinstance(error, FtctlError) else group.lost(error)
         if known is None:
             known = expected_failure(error, str(workdir), run.config)
-        group.tell_failure(known or error)
+        if group.tell_failure(known or error) and known is not None:
+            _log.error("%s", known)
         if known is None or known is error:
             raise
         raise known from error

@@ -86,10 +86,10 @@ class Group:
         """Return when every process has come here."""
         self.sums([0.0])
 
-    def tell_failure(self, error: Exception) -> None:
-        """Leave word for the others of what ends this process; the first word stays."""
+    def tell_failure(self, error: Exception) -> bool:
+        """Leave word for the others of what ends this process; whether it is the first word."""
         if self.board is None or isinstance(error, StoppedError):
-            return
+            return False
         known = isinstance(error, FtctlError)
         word = {
             "rank": self.rank,
@@ -98,7 +98,11 @@ class Group:
             "where": error.where if known else None,
             "hint": error.hint if known else None,
         }
-        self.board.compare_set(_FAILURE, "", json.dumps(word))
+        text = json.dumps(word)
+        try:
+            return bool(self.board.compare_set(_FAILURE, "", text).decode() == text)
+        except RuntimeError:  # whoever keeps the board is gone
+            return False
 
     def lost(self, error: Exception) -> FtctlError | None:
         """What another process ended with where that caused `error`; None: it is our own."""

@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftctl.contract import exits
 from ftctl.errors import RunFailedError
+from ftctl_trainer.processes.meet import await_first_node, ending_when_asked
 from ftctl_trainer.processes.plan import Processes
 from ftctl_trainer.threads import available_threads
 
@@ -26,13 +28,29 @@ _MEETING_S = 3600
 _KILLED = 137
 
 
-def launch(arguments: Sequence[str], plan: Processes) -> int:
+def launch(
+    arguments: Sequence[str],
+    plan: Processes,
+    stop: threading.Event,
+    has_work: Callable[[], bool],
+) -> int:
     """
     Run `python -m ftctl_trainer ARGUMENTS` as a group, and return the exit code that counts.
 
     That is the failing process's own. A signal is passed on, and the processes save what they
     have; nothing is started again here, as whoever started this process does that.
+
+    Args:
+        has_work: whether the stage is still to be done; a pod that is made again late may find
+            that the others have finished.
+    Raises:
+        StoppedError: a stop was asked for before the processes were started.
+        RunFailedError: the other nodes did not come.
     """
+    if not has_work():
+        return exits.OK
+    if plan.node and not await_first_node(str(plan.meet_at), stop, has_work):
+        return exits.OK
     # Read by torch's agent.
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(_SAVING_S)
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -40,14 +58,16 @@ def launch(arguments: Sequence[str], plan: Processes) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import elastic_launch
 
+    _silence_torch()
     _log.info("%d processes train together, %d of them here", plan.world, plan.local)
     with tempfile.TemporaryDirectory(prefix="ftctl-exits-") as folder:
         os.environ |= _environment(plan, folder)
         seen: list[int] = []
         try:
-            elastic_launch(_settings(plan, folder), sys.executable)(
-                "-m", "ftctl_trainer", *arguments
-            )
+            with ending_when_asked():
+                elastic_launch(_settings(plan, folder), sys.executable)(
+                    "-m", "ftctl_trainer", *arguments
+                )
         except ChildFailedError as error:
             seen = [failure.exitcode for failure in error.failures.values()]
         except SignalException:
@@ -78,6 +98,13 @@ def counting(codes: Sequence[int]) -> int:
     weights = {exits.STOPPED: 2, ended_by_us: 3}
     order = sorted(found, key=lambda c: 0 if c in exits.NEVER_RETRIED else weights.get(c, 1))
     return order[0] if order else exits.OK
+
+
+def _silence_torch() -> None:
+    """Its agent tells in a format of its own of failures that the processes have told of."""
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _left(folder: str) -> list[int]:

@@ -62,9 +62,7 @@ class SharedLoader(DataLoader[Any]):
         self._batches.set_epoch(epoch)
 
 
-def epoch_order(
-    sampling: str, lengths: Sequence[int], *, rows_of_step: int, seed: int
-) -> Any:
+def epoch_order(sampling: str, lengths: Sequence[int], *, rows_of_step: int, seed: int) -> Any:
     """
     The sampler that transformers and accelerate would use in one process.
 
