@@ -88,7 +88,9 @@ def _of_shape(
         "trainable": trained.weights,
         "recompute": recompute,
         "memory": found,
-        "train_host": host.train_host(shape, config) if on_gpu else _on_cpu(found),
+        "train_host": _of_node(
+            config, host.train_host(shape, config) if on_gpu else _on_cpu(found)
+        ),
         "convert_host": host.convert_host(shape, config),
         "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),
         "convert_disk": host.convert_disk(shape, config, gguf=gguf_bytes),
@@ -164,6 +166,11 @@ def _flops_per_s(config: Config) -> float | None:
     if not cluster.gpus:
         return CPU_CORE_FLOPS * cpu_cores(cluster.resources.train.cpu)
     return None if cluster.gpu_tflops is None else GPU_EFFICIENCY * TERA * cluster.gpu_tflops
+
+
+def _of_node(config: Config, parts: dict[str, int]) -> dict[str, int]:
+    """What all processes of a node take."""
+    return {part: size * config.cluster.processes_a_node for part, size in parts.items()}
 
 
 def _on_cpu(found: list[Phase]) -> dict[str, int]:

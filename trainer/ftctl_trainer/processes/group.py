@@ -90,14 +90,12 @@ class Group:
         """Leave word for the others of what ends this process; whether it is the first word."""
         if self.board is None or isinstance(error, StoppedError):
             return False
-        known = isinstance(error, FtctlError)
-        word = {
-            "rank": self.rank,
-            "code": error.exit_code if known else exits.BUG,
-            "what": error.what if known else f"a bug: {type(error).__name__}: {error}",
-            "where": error.where if known else None,
-            "hint": error.hint if known else None,
-        }
+        word: dict[str, Any] = {"rank": self.rank, "code": exits.BUG, "where": None, "hint": None}
+        if isinstance(error, FtctlError):
+            word |= {"code": error.exit_code, "what": error.what}
+            word |= {"where": error.where, "hint": error.hint}
+        else:
+            word["what"] = f"a bug: {type(error).__name__}: {error}"
         text = json.dumps(word)
         try:
             return bool(self.board.compare_set(_FAILURE, "", text).decode() == text)
@@ -139,12 +137,13 @@ def join_group() -> Group:
         return ALONE
     import torch
     from torch import distributed
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    board = distributed.TCPStore(
+    board = TCPStore(
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         world_size=world,
@@ -153,7 +152,7 @@ def join_group() -> Group:
     )
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if gpu else "gloo",
-        store=distributed.PrefixStore("ftctl/group", board),
+        store=PrefixStore("ftctl/group", board),
         rank=rank,
         world_size=world,
     )
