@@ -75,6 +75,10 @@ class ClusterConfig(Section):
     priority: str | None = Field(None, description="priority class")
     gpus: int = Field(1, ge=0, description="GPUs a node")
     nodes: Positive = Field(1, description="nodes the train stage runs on")
+    shard: bool = Field(
+        False,
+        description="split the quantized base among the devices (FSDP); else each holds all of it",
+    )
     gpu_resource: str = Field("nvidia.com/gpu", description="resource name of the GPUs")
     gpu_memory: Quantity | None = Field(
         None, description="memory of one GPU, as 80Gi; null is unknown, and nothing is refused"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftctl.contract import labels
-from ftctl.contract.pods import NODES, PROCESSES, RENDEZVOUS
+from ftctl.contract.pods import NODES, PROCESSES, RENDEZVOUS, SHARD
 from ftctl.contract.runfile import RunFile
 from ftctl.manifests.metadata import Manifest, metadata
 
@@ -20,6 +20,8 @@ def group_variables(run: RunFile) -> dict[str, str]:
     found = {}
     if cluster.processes > 1:
         found[PROCESSES] = str(cluster.processes_a_node)
+        if cluster.shard:
+            found[SHARD] = "1"
     if cluster.nodes > 1:
         found |= {NODES: str(cluster.nodes), RENDEZVOUS: f"{_name(run)}:{_PORT}"}
     return found

@@ -128,7 +128,7 @@ def _answers(model: Any, method: Dpo) -> torch.Tensor:
     was_training = model.training
     model.eval()
     differences = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(method.held_out), _MEASURED_PAIRS):
             pairs = method.held_out[start : start + _MEASURED_PAIRS]
             both = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]

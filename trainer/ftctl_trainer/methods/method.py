@@ -61,7 +61,7 @@ class Told:
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
         """Measure in our own way, and tell the callbacks."""
-        measures, seconds = timed(lambda: self.progress.group.from_first(self.look))
+        measures, seconds = timed(lambda: self.progress.group.measured(self.look))
         self.progress.evaluated(
             self.state.global_step, round(self.state.epoch, 4), dict(measures), seconds
         )

@@ -76,9 +76,10 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
     else:
         trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
     checkpoints.flush()
+    group.wait()  # until all checkpoints are in the store
     if trainer.state.global_step < total and (done or 0) < total and not counters.stopped_early:
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
-    if group.first and training.load_best and counters.best_step is not None:
+    if training.load_best and counters.best_step is not None:
         _take_best(checkpoints, tuned, counters, workdir / "best")
 
 

@@ -91,7 +91,8 @@ def mean_label_loss(
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    with torch.inference_mode():
+    # Not inference_mode: layers gathered in it could not be trained with afterwards (shard.py).
+    with torch.no_grad():
         for start in range(0, len(order), batch_size):
             on_batch()
             batch = collate([rows[index] for index in order[start : start + batch_size]])

@@ -40,6 +40,8 @@ class Group:
     world: int = 1
     control: Any = None
     board: Any = None
+    shards: bool = False
+    """Each holds a part of the base: a forward pass is one of all."""
 
     @property
     def first(self) -> bool:
@@ -71,6 +73,13 @@ class Group:
         distributed.broadcast_object_list(box, src=0, group=self.control)
         value: T = box[0]
         return value
+
+    def measured(self, measure: Callable[[], T]) -> T:
+        """What `measure` finds by forward passes in the first process. All have to ask."""
+        if not self.shards:
+            return self.from_first(measure)
+        value = measure()
+        return self.from_first(lambda: value)
 
     def gathered(self, value: T) -> list[T]:
         """The value of every process, by rank. All have to ask."""
@@ -131,8 +140,13 @@ def is_launched() -> bool:
     return _STARTED_BY_LAUNCH in os.environ
 
 
-def join_group() -> Group:
-    """Meet the others, as torch's launch describes them in the environment."""
+def join_group(*, shards: bool = False) -> Group:
+    """
+    Meet the others, as torch's launch describes them in the environment.
+
+    Args:
+        shards: the base is to be split among them.
+    """
     if not is_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         return ALONE
     import torch
@@ -157,4 +171,4 @@ def join_group() -> Group:
         world_size=world,
     )
     control = distributed.new_group(backend="gloo", timeout=_WAITING)
-    return Group(rank, world, control, board)
+    return Group(rank, world, control, board, shards)

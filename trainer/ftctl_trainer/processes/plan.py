@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ftctl.contract.batches import share_of
-from ftctl.contract.pods import COMPLETION_INDEX, NODES, PROCESSES, RENDEZVOUS
+from ftctl.contract.pods import COMPLETION_INDEX, NODES, PROCESSES, RENDEZVOUS, SHARD
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 
@@ -48,6 +48,11 @@ def planned(config: Config, environment: Mapping[str, str] = os.environ) -> Proc
     if plan.world > 1:
         share_of(config.training, plan.world)
     return plan
+
+
+def splits_base(config: Config, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether each process is to hold a part of the base only."""
+    return bool(environment.get(SHARD)) or config.cluster.shard
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
