@@ -17,7 +17,6 @@ from tests.integration.tiny_model import action_rows, make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
-CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 # No dropout, whose random numbers every process draws for its own rows. 22 rows are five steps and
 # a half an epoch: the last step has rows for one process only.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -113,7 +112,7 @@ def same_adapter(run: TinyRun, other: TinyRun) -> None:
     ours, theirs = load(run.read(ADAPTER)), load(other.read(ADAPTER))
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
-        torch.testing.assert_close(weight, theirs[name], **CLOSE)
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-4, atol=1e-6)
 
 
 def same_metrics(run: TinyRun, other: TinyRun) -> None:

@@ -45,6 +45,7 @@ def _run(stage: str, config: Path, stop: Event) -> int:
     from ftctl_trainer.processes.group import ALONE, is_launched, join_group
     from ftctl_trainer.processes.launch import launch
     from ftctl_trainer.processes.plan import planned, splits_base
+    from ftctl_trainer.processes.watch import watching
     from ftctl_trainer.runner import has_work, load_run, run_stage
     from ftctl_trainer.stages.wait import wait_for_handoff
 
@@ -54,7 +55,9 @@ def _run(stage: str, config: Path, stop: Event) -> int:
     elif stage == "convert":
         run_stage(run, "convert", stop)
     elif is_launched():
-        run_stage(run, "train", stop, join_group(shards=splits_base(run.config)))
+        group = join_group(shards=splits_base(run.config))
+        with watching(group, stop):
+            run_stage(run, "train", stop, group)
     else:
         plan = planned(run.config)
         if plan.world > 1:

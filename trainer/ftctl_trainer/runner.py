@@ -25,7 +25,7 @@ from ftctl.storage.open import open_store
 from ftctl.storage.runs import adopted
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
-from ftctl_trainer.failures import expected_failure
+from ftctl_trainer.failures import known_failure
 from ftctl_trainer.processes.follow import follow
 from ftctl_trainer.processes.group import ALONE, Group
 from ftctl_trainer.reporter import StoreReporter
@@ -179,16 +179,12 @@ def _work(
     context = StageContext(run, store, reporter, lease, stop, workdir, available_threads(), group)
     try:
         _stage_function(stage)(context)
-    except FtctlError as error:
-        _record_failure(context, reporter, error)
-        group.tell_failure(error)
-        raise
     except Exception as error:
         config = run.config if stage == "train" else None
-        known = group.lost(error) or expected_failure(error, str(workdir), config)
+        known = known_failure(error, str(workdir), config, group)
         _record_failure(context, reporter, known or error)
         group.tell_failure(known or error)
-        if known is None:
+        if known is None or known is error:
             raise
         raise known from error
     finally:

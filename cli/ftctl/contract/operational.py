@@ -152,6 +152,11 @@ class ClusterConfig(Section):
         """Processes that train a run together."""
         return self.processes_a_node * self.nodes
 
+    @property
+    def splits(self) -> bool:
+        """Whether the base is split; one process alone has all of it."""
+        return self.shard and self.processes > 1
+
     def resources_of(self, stage: Stage) -> ResourcesConfig:
         """What the container of a stage asks for."""
         return self.resources.train if stage == "train" else self.resources.convert

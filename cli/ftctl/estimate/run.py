@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftctl.contract.batches import share_of
 from ftctl.contract.quantity import cpu_cores, quantity_bytes
 from ftctl.contract.spec import Config
 from ftctl.estimate import host
@@ -19,6 +18,7 @@ from ftctl.estimate.steps import (
     GPU_EFFICIENCY,
     TERA,
     grpo_steps,
+    passes_a_step,
     total_steps,
     trained_tokens,
     training_seconds,
@@ -89,7 +89,7 @@ def _of_shape(
         "recompute": recompute,
         "memory": found,
         "train_host": _of_node(
-            config, host.train_host(shape, config) if on_gpu else _on_cpu(found)
+            shape, config, host.train_host(shape, config) if on_gpu else _on_cpu(found)
         ),
         "convert_host": host.convert_host(shape, config),
         "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),
@@ -147,7 +147,7 @@ def _time(
         shape,
         trained,
         tokens=tokens // cluster.processes,
-        passes=count * share_of(config.training, cluster.processes).passes,
+        passes=count * passes_a_step(config.training, cluster.processes),
         flops_per_s=rate,
         recompute=recompute,
         gpu=cluster.gpus > 0,
@@ -168,9 +168,11 @@ def _flops_per_s(config: Config) -> float | None:
     return None if cluster.gpu_tflops is None else GPU_EFFICIENCY * TERA * cluster.gpu_tflops
 
 
-def _of_node(config: Config, parts: dict[str, int]) -> dict[str, int]:
-    """What all processes of a node take."""
-    return {part: size * config.cluster.processes_a_node for part, size in parts.items()}
+def _of_node(shape: Architecture, config: Config, parts: dict[str, int]) -> dict[str, int]:
+    """What all processes of a node take; of a split base the first also holds the whole one."""
+    cluster = config.cluster
+    found = {part: size * cluster.processes_a_node for part, size in parts.items()}
+    return found | (host.reference_host(shape) if cluster.splits and cluster.gpus else {})
 
 
 def _on_cpu(found: list[Phase]) -> dict[str, int]:

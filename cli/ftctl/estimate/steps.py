@@ -52,6 +52,11 @@ def a_step(training: TrainingConfig, generations: int) -> int:
     return max(1, rows_of_step(training) // generations)
 
 
+def passes_a_step(training: TrainingConfig, world: int) -> int:
+    """Forward passes that each of `world` devices takes for an optimizer step."""
+    return -(-rows_of_step(training) // (world * training.per_device_train_batch_size))
+
+
 def _sequences(training: TrainingConfig, lengths: Sequence[int]) -> int:
     if not training.packing:
         return len(lengths)

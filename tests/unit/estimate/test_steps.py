@@ -103,7 +103,7 @@ def test_price_is_the_time_of_all_nodes() -> None:
     assert one.price == pytest.approx(4 * one.seconds / 3600)
     assert two.gpus == 2
     assert two.seconds == pytest.approx(one.seconds / 2)
-    assert two.price == pytest.approx(2 * one.price)
+    assert two.price == pytest.approx(one.price)
 
 
 def test_time_is_not_made_up_for_a_gpu_that_the_profile_does_not_describe() -> None:

@@ -110,6 +110,7 @@ def test_the_others_end_by_what_the_first_failing_process_said() -> None:
     closed = RuntimeError("[gloo] Connection closed by peer")
 
     gone = groups[0].lost(closed)
+    assert groups[0].lost(StoppedError("stopped")) is None
     assert isinstance(gone, StoppedError)
     assert groups[2].tell_failure(DataError("no rows", where="train.json", hint="Add some."))
     assert not groups[1].tell_failure(RunFailedError("lost"))
@@ -117,5 +118,6 @@ def test_the_others_end_by_what_the_first_failing_process_said() -> None:
 
     told = groups[0].lost(closed)
     assert (type(told), str(told)) == (ConfigError, "train.json: no rows\nAdd some.")
+    assert str(groups[0].lost(StoppedError("stopped"))) == str(told)
     assert groups[0].lost(ValueError("Connection closed by peer")) is None
     assert groups[0].lost(RuntimeError("shapes do not fit")) is None

@@ -41,7 +41,9 @@ def shard_base(tuned: Any, group: Group) -> None:
     rest = {weight for weight in base.parameters() if weight not in inside}
     fully_shard(base, mesh=mesh, ignored_params=whole | rest)
     split = [name for name, weight in tuned.named_parameters() if weight not in whole | rest]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(tuned, split)
+    # torch does not type it.
+    ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    ignore(tuned, split)
     _log.info("the base's %d layers are split among %d processes", len(layers), group.world)
 
 

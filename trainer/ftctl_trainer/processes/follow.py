@@ -11,10 +11,10 @@ from typing import Any
 
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Metrics
-from ftctl.errors import FtctlError, StoppedError
+from ftctl.errors import StoppedError
 from ftctl.storage.open import open_store
 from ftctl_trainer.context import StageContext
-from ftctl_trainer.failures import expected_failure
+from ftctl_trainer.failures import known_failure
 from ftctl_trainer.processes.group import Group
 from ftctl_trainer.threads import available_threads
 
@@ -69,13 +69,10 @@ def follow(run: RunFile, stop: threading.Event, group: Group) -> None:
         if group.from_first(lambda: False) and group.from_first(lambda: False):
             _train(run, stop, group, workdir)
             group.wait()
-    except StoppedError:
-        _wait_for_first(group)
-        raise
     except Exception as error:
-        known = error if isinstance(error, FtctlError) else group.lost(error)
-        if known is None:
-            known = expected_failure(error, str(workdir), run.config)
+        known = known_failure(error, str(workdir), run.config, group)
+        if known is error and isinstance(error, StoppedError):
+            _wait_for_first(group)
         if group.tell_failure(known or error) and known is not None:
             _log.error("%s", known)
         if known is None or known is error:

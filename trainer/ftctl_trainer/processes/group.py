@@ -20,7 +20,7 @@ _STARTED_BY_LAUNCH = "TORCHELASTIC_RUN_ID"
 # The first process may wait for a lease, or evaluate, for as long as it likes. A process that is
 # gone closes its connections, which ends the waiting at once.
 _WAITING = timedelta(days=7)
-_FAILURE = "ftctl/failure"
+FAILURE = "ftctl/failure"
 # What torch says when the other end of a collective is gone; it has one class for all failures.
 _LOST = re.compile(
     r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|store|socket", re.IGNORECASE
@@ -107,13 +107,21 @@ class Group:
             word["what"] = f"a bug: {type(error).__name__}: {error}"
         text = json.dumps(word)
         try:
-            return bool(self.board.compare_set(_FAILURE, "", text).decode() == text)
+            return bool(self.board.compare_set(FAILURE, "", text).decode() == text)
         except RuntimeError:  # whoever keeps the board is gone
             return False
 
     def lost(self, error: Exception) -> FtctlError | None:
-        """What another process ended with where that caused `error`; None: it is our own."""
-        if self.world == 1 or not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
+        """
+        What another process ended with where that caused `error`; None: it is our own.
+
+        One that fails has the others stopped.
+        """
+        if self.world == 1:
+            return None
+        if isinstance(error, StoppedError):
+            return self._told()
+        if not isinstance(error, RuntimeError) or not _LOST.search(str(error)):
             return None
         return self._told() or StoppedError(
             "another process of the training is gone; it goes on from the last checkpoint",
@@ -122,9 +130,9 @@ class Group:
 
     def _told(self) -> FtctlError | None:
         try:
-            if not self.board.check([_FAILURE]):
+            if not self.board.check([FAILURE]):
                 return None
-            word = json.loads(self.board.get(_FAILURE))
+            word = json.loads(self.board.get(FAILURE))
         except RuntimeError:  # the process that keeps the board is gone too
             return None
         kind = RunFailedError if word["code"] == exits.BUG else by_exit_code(word["code"])

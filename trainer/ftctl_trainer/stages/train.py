@@ -261,6 +261,8 @@ def _full_base(ctx: StageContext, folder: Path, precision: Precision) -> tuple[A
         folder,
         dtype="bfloat16" if torch.cuda.is_available() else "float32",
         trust_remote_code=ctx.run.config.model.trust_remote_code,
+        # A base that is split for want of room has none here either.
+        device="cpu" if ctx.group.shards else None,
     ), None
 
 
