@@ -25,6 +25,7 @@ BASE = Path(__file__).parents[2] / "k8s" / "base"
 SMALL = {"cpu": "100m", "memory": "256Mi"}
 RUNS: dict[str, dict[str, Any]] = {
     "cpu": {"gpus": 0},
+    "nodes": {"gpus": 0, "nodes": 2},
     "gpu": {"queue": "team", "ttl": 60},
     "claim": {"image_pull_secrets": ["registry"], "tolerations": [{"operator": "Exists"}]},
     "proxy": {"proxy": "http://proxy:3128", "ca_bundle": "ca.pem", "hf_secret": "keys"},

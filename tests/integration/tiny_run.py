@@ -48,6 +48,7 @@ class TinyRun:
     run_id: str = "tiny-0123456789ab"
     reward_files: dict[str, str] = field(default_factory=dict)
     init_adapter: AdapterSource | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = FolderStore(self.root / "store")
@@ -108,7 +109,7 @@ class TinyRun:
         """Start a stage as a pod does."""
         return subprocess.Popen(
             [sys.executable, "-m", "ftctl_trainer", stage, "--config", str(self.file)],
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -11,6 +11,7 @@ from ftctl.contract.layout import RunLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Metrics
 from ftctl.storage.base import Store
+from ftctl_trainer.processes.group import ALONE, Group
 
 
 class Reporter(Protocol):
@@ -60,6 +61,8 @@ class StageContext:
     workdir: Path
     """Scratch folder on this machine, removed afterwards."""
     threads: int
+    group: Group = ALONE
+    """The processes that train this run, of which only the first writes."""
 
     @property
     def layout(self) -> RunLayout:

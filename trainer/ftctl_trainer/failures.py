@@ -7,6 +7,7 @@ import re
 
 from ftctl.contract.spec import Config
 from ftctl.errors import FtctlError, RunFailedError, StorageError
+from ftctl_trainer.processes.group import Group
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # safetensors, torch and numpy (ndarray.tofile: "8 requested and 3 written") say it in words only.
@@ -38,6 +39,24 @@ def expected_failure(
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return RunFailedError("out of memory", hint=less_memory(config) if config else _LARGER)
     return None
+
+
+def known_failure(
+    error: Exception, workdir: str, config: Config | None, group: Group
+) -> FtctlError | None:
+    """
+    What to say of an error: of the process that caused it, of a library, or its own words.
+
+    Args:
+        workdir, config: as of `expected_failure`.
+        group: the processes that work together.
+    """
+    lost = group.lost(error)
+    if lost is not None:
+        return lost
+    if isinstance(error, FtctlError):
+        return error
+    return expected_failure(error, workdir, config)
 
 
 def less_memory(config: Config) -> str:

@@ -44,7 +44,8 @@ def greedy_answers(
     # `generate` would fill what is not set here from the model's own settings.
     model.generation_config = settings
     try:
-        with torch.inference_mode():
+        # Not inference_mode: layers gathered in it could not be trained with afterwards (shard.py).
+        with torch.no_grad():
             for start in range(0, len(order), batch_size):
                 on_batch()
                 chosen = order[start : start + batch_size]

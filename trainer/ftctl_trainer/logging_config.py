@@ -49,8 +49,14 @@ def configure_logging() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter() if _wants_json() else ReadableFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    least = logging.NOTSET if speaks_for_all() else logging.WARNING
     for name, level in LEVELS.items():
-        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).setLevel(max(level, least))
+
+
+def speaks_for_all() -> bool:
+    """Of several processes that train together the first tells how it goes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class JsonFormatter(logging.Formatter):

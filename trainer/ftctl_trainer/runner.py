@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -27,8 +26,11 @@ from ftctl.storage.pushed import left_to_push
 from ftctl.storage.runs import adopted
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
-from ftctl_trainer.failures import expected_failure
+from ftctl_trainer.failures import known_failure
+from ftctl_trainer.processes.follow import follow
+from ftctl_trainer.processes.group import ALONE, Group
 from ftctl_trainer.reporter import StoreReporter
+from ftctl_trainer.threads import available_threads
 
 _log = logging.getLogger(__name__)
 
@@ -58,18 +60,23 @@ def load_run(path: Path) -> RunFile:
         ) from error
 
 
-def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
+def run_stage(run: RunFile, stage: Stage, stop: threading.Event, group: Group = ALONE) -> None:
     """
     Run a stage, unless its result is there already.
 
+    Args:
+        group: the processes that run it; all but the first follow that one, and write nothing.
     Raises:
         StoppedError: the stage was stopped, and can go on later.
         ConfigError: the run was cancelled, or failed for good.
         FtctlError: whatever ended the stage.
     """
+    if not group.first:
+        follow(run, stop, group)
+        return
     store = open_store(run.config.storage, default=run.config.paths.output_dir)
     keys = RunLayout(run.run_id)
-    if _is_done(store, keys, run, stage):
+    if not group.from_first(lambda: not _is_done(store, keys, run, stage)):
         return
     refuse_ended(store, keys)
     holder = this_holder()
@@ -77,7 +84,7 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
     lease.acquire(stop, on_wait=_say_waiting())
     try:
         # Another holder may have finished, or have been cancelled, while this one waited.
-        if not _is_done(store, keys, run, stage):
+        if group.from_first(lambda: not _is_done(store, keys, run, stage)):
             refuse_ended(store, keys)
             # Rendered runs come without the time, and nobody may have put them into the store.
             run = adopted(store, run)
@@ -85,9 +92,25 @@ def run_stage(run: RunFile, stage: Stage, stop: threading.Event) -> None:
             with StoreReporter(
                 store, run, stage, holder=holder, fence=lease.fence, check=look
             ) as reporter:
-                _work(run, stage, store, reporter, lease, stop)
+                _work(run, stage, store, reporter, lease, stop, group)
     finally:
         lease.release()
+
+
+def has_work(run: RunFile, stage: Stage) -> bool:
+    """
+    Whether a stage has no result yet.
+
+    Raises:
+        ConfigError: the run was cancelled, or failed for good.
+        StorageError: the store does not answer.
+    """
+    store = open_store(run.config.storage, default=run.config.paths.output_dir)
+    keys = RunLayout(run.run_id)
+    if _is_done(store, keys, stage):
+        return False
+    refuse_ended(store, keys)
+    return True
 
 
 def is_handed_over(store: Store, keys: RunLayout) -> bool:
@@ -153,18 +176,18 @@ def _work(
     reporter: StoreReporter,
     lease: RunLease,
     stop: threading.Event,
+    group: Group,
 ) -> None:
     workdir = Path(tempfile.mkdtemp(prefix=f"ftctl-{stage}-"))
-    context = StageContext(run, store, reporter, lease, stop, workdir, available_threads())
+    context = StageContext(run, store, reporter, lease, stop, workdir, available_threads(), group)
     try:
         _stage_function(stage)(context)
-    except FtctlError as error:
-        _record_failure(context, reporter, error)
-        raise
     except Exception as error:
-        known = expected_failure(error, str(workdir), run.config if stage == "train" else None)
+        config = run.config if stage == "train" else None
+        known = known_failure(error, str(workdir), config, group)
         _record_failure(context, reporter, known or error)
-        if known is None:
+        group.tell_failure(known or error)
+        if known is None or known is error:
             raise
         raise known from error
     finally:
@@ -172,6 +195,7 @@ def _work(
     # The run as a whole succeeds with its last stage.
     state: State = "succeeded" if stage == "convert" else "running"
     reporter.finish(state, f"{stage} done")
+    group.wait()
 
 
 def _record_failure(context: StageContext, reporter: StoreReporter, error: Exception) -> None:
@@ -202,9 +226,3 @@ def _stage_function(stage: Stage) -> Callable[[StageContext], None]:
     from ftctl_trainer.stages.train import run_train
 
     return run_train
-
-
-def available_threads() -> int:
-    """CPUs that this process may use; FTCTL_THREADS overrides, as results depend on it."""
-    wanted = os.environ.get("FTCTL_THREADS", "")
-    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))

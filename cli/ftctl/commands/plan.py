@@ -88,6 +88,8 @@ def _stage(run: RunFile, stage: str) -> str:
     asked = [f"{of_stage.cpu} cpu", of_stage.memory]
     if stage == "train" and cluster.gpus:
         asked.append(f"{cluster.gpus} {cluster.gpu_resource}")
+    if stage == "train" and cluster.nodes > 1:
+        asked[-1] += f", on each of {cluster.nodes} nodes"
     image = cluster.image_of("train" if stage == "train" else "convert", __version__)
     return f"{', '.join(asked)}; image {image}"
 

@@ -49,11 +49,17 @@ def refuse_unavailable(config: Config) -> None:
     Raises:
         ConfigError: names each of them.
     """
-    training, quantize = config.training, config.quantize
+    training, quantize, cluster = config.training, config.quantize, config.cluster
     wanted = {
         "training.compute=fp8": training.compute == "fp8",
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit
+        ),
+        # Every process would generate answers of its own length, and wait for layers of others.
+        "cluster.shard with training.method=grpo": cluster.splits and training.method == "grpo",
+        "cluster.shard with model.use_8bit": cluster.splits and config.model.use_8bit,
+        f"training.group_by_length with training.method={training.method} on several devices": (
+            cluster.processes > 1 and training.group_by_length and training.method != "sft"
         ),
     }
     problems = [

@@ -78,6 +78,10 @@ class ClusterConfig(Section):
     priority: str | None = Field(None, description="priority class")
     gpus: int = Field(1, ge=0, description="GPUs a node")
     nodes: Positive = Field(1, description="nodes the train stage runs on")
+    shard: bool = Field(
+        False,
+        description="split the quantized base among the devices (FSDP); else each holds all of it",
+    )
     gpu_resource: str = Field("nvidia.com/gpu", description="resource name of the GPUs")
     gpu_memory: Quantity | None = Field(
         None, description="memory of one GPU, as 80Gi; null is unknown, and nothing is refused"
@@ -140,6 +144,21 @@ class ClusterConfig(Section):
     )
     price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
     ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
+
+    @property
+    def processes_a_node(self) -> int:
+        """One a GPU; on a CPU one that uses all cores."""
+        return max(self.gpus, 1)
+
+    @property
+    def processes(self) -> int:
+        """Processes that train a run together."""
+        return self.processes_a_node * self.nodes
+
+    @property
+    def splits(self) -> bool:
+        """Whether the base is split; one process alone has all of it."""
+        return self.shard and self.processes > 1
 
     def resources_of(self, stage: Stage) -> ResourcesConfig:
         """What the container of a stage asks for."""

@@ -22,6 +22,14 @@ REGISTRY_USER, REGISTRY_PASSWORD = "OCI_USERNAME", "OCI_PASSWORD"
 # Environment: the images of the run, for its lineage.
 IMAGE_VARIABLES = {"train": "FTCTL_IMAGE_TRAIN", "convert": "FTCTL_IMAGE_CONVERT"}
 
+# Environment of the train stage where several processes train together: how many a pod, in how
+# many pods, and the host and port of the first. A pod's number comes from its Indexed Job.
+PROCESSES = "FTCTL_PROCESSES"
+NODES = "FTCTL_NODES"
+RENDEZVOUS = "FTCTL_RENDEZVOUS"
+SHARD = "FTCTL_SHARD"  # set: the base is split among them
+COMPLETION_INDEX = "JOB_COMPLETION_INDEX"
+
 
 def default_image(stage: str, version: str) -> str:
     """The image of a stage where a profile names none, as `make images` tags it."""

@@ -69,7 +69,7 @@ def _rights(ctx: Context) -> list[_Right]:
     created = [CONFIG_MAP, NETWORK_POLICY, JOB]
     if cluster.service_account is None:
         created.append(SERVICE_ACCOUNT)
-    if cluster.gpus > 1 or cluster.nodes > 1:
+    if cluster.nodes > 1:
         created.append(SERVICE)
     if cluster.engine == "jobset":
         created.append(JOB_SET)

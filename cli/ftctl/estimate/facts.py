@@ -49,7 +49,9 @@ class Estimate(BaseModel):
 
     model: str
     device: Literal["gpu", "cpu"] = Field(description="what the train stage computes on")
-    gpus: int = Field(description="GPUs in all; every one holds the whole model")
+    gpus: int = Field(
+        description="GPUs in all; each holds the whole base unless cluster.shard splits it"
+    )
     parameters: int | None = None
     trainable: int | None = None
     batch_rows: int

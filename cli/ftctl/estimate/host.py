@@ -45,12 +45,17 @@ def file_bytes(parameters: int, qtype: str) -> int:
 
 
 def train_host(shape: Architecture, config: Config) -> dict[str, int]:
-    """Memory of the train stage outside its GPU."""
+    """Memory of one process of the train stage outside its GPU."""
     return {
         "libraries": LIBRARIES_BYTES + _CUDA_HOST_BYTES,
         "weights being loaded": min(_SHARD_BYTES, _STORED_BYTES * shape.parameters),
         "checkpoint being saved": _checkpoint(shape, config),
     }
+
+
+def reference_host(shape: Architecture) -> dict[str, int]:
+    """The base as it is stored, for the reference, where no GPU has room for it."""
+    return {"base, whole": _STORED_BYTES * shape.parameters}
 
 
 def convert_host(shape: Architecture, config: Config) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import Config
 from ftctl.estimate.facts import Rows
 
@@ -43,5 +44,8 @@ def load_of(config: Config, rows: Rows | None) -> Load:
     asked = bool(config.dataset.eval or config.dataset.eval_fraction)
     evaluates = rows.held_out > 0 if rows else asked
     # Of a pair both answers go through the model.
-    rows_at_once = training.per_device_train_batch_size * (2 if training.method == "dpo" else 1)
+    # What a device gets of a step may be less than it could take at once.
+    of_step = -(-rows_of_step(training) // config.cluster.processes)
+    rows_at_once = min(training.per_device_train_batch_size, of_step)
+    rows_at_once *= 2 if training.method == "dpo" else 1
     return Load(rows_at_once, longest, answer, evaluates)

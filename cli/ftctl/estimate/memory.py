@@ -30,13 +30,17 @@ _LOGIT_BYTES, _LOGIT_GRADIENT_BYTES = 10, 14
 
 def phases(shape: Architecture, config: Config, load: Load, *, recompute: bool) -> list[Phase]:
     """The phases of the train stage in their order; a phase that does not happen is left out."""
-    gpu = config.cluster.gpus > 0
+    gpu, split = config.cluster.gpus > 0, config.cluster.splits
     found = [_training(shape, config, load, recompute=recompute)]
+    if split:
+        # It is loaded before it is split.
+        found.insert(0, Phase(name="loading", parts=_weights(shape, config, holders=1)))
     if load.evaluates:
         found.append(_held_out(shape, config, load))
     if config.testing.test:
         found.append(_answers(shape, config, load))
-    found.append(_reference(shape, config, load))
+    if not (gpu and split):  # then it is the processor's
+        found.append(_reference(shape, config, load))
     whole = [Phase(name=it.name, parts=_with_runtime(it.parts, gpu=gpu)) for it in found]
     return whole if gpu else _kept_from_training(whole)
 
@@ -126,14 +130,25 @@ def _reference(shape: Architecture, config: Config, load: Load) -> Phase:
     return Phase(name="reference", parts=parts)
 
 
-def _weights(shape: Architecture, config: Config) -> dict[str, int]:
+def _weights(shape: Architecture, config: Config, holders: int | None = None) -> dict[str, int]:
+    """
+    What the model takes on one device.
+
+    Args:
+        holders: devices that the layers of the base are split among; None: as configured.
+    """
+    holders = holders or (config.cluster.processes if config.cluster.splits else 1)
     a_weight = INT8_BYTES if config.model.use_8bit else NF4_BYTES
     trained = trained_weights(shape, config.model)
     parts = {
-        f"base in {8 if config.model.use_8bit else 4} bits": round(a_weight * shape.linear_weights),
+        f"base in {8 if config.model.use_8bit else 4} bits": round(
+            a_weight * shape.linear_weights / holders
+        ),
         "embedding and output layer": number_bytes(config) * shape.other_weights,
         "adapter": FLOAT32 * trained.lora,
     }
+    if holders > 1:  # the one that is computed, and the next
+        parts["layers gathered"] = round(2 * a_weight * shape.linear_weights / shape.layers)
     if trained.saved:
         parts["layers trained whole"] = FLOAT32 * trained.saved
     return parts

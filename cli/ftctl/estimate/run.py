@@ -18,6 +18,7 @@ from ftctl.estimate.steps import (
     GPU_EFFICIENCY,
     TERA,
     grpo_steps,
+    passes_a_step,
     total_steps,
     trained_tokens,
     training_seconds,
@@ -87,7 +88,9 @@ def _of_shape(
         "trainable": trained.weights,
         "recompute": recompute,
         "memory": found,
-        "train_host": host.train_host(shape, config) if on_gpu else _on_cpu(found),
+        "train_host": _of_node(
+            shape, config, host.train_host(shape, config) if on_gpu else _on_cpu(found)
+        ),
         "convert_host": host.convert_host(shape, config),
         "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),
         "convert_disk": host.convert_disk(shape, config, gguf=gguf_bytes),
@@ -114,20 +117,17 @@ def _recomputes(shape: Architecture, config: Config, load: Load, memory: int | N
 
 
 def _steps(config: Config, rows: Rows | None) -> dict[str, int | None]:
-    world = max(config.cluster.gpus, 1) * config.cluster.nodes
     if rows is None or not rows.train:
         steps = config.training.max_steps
         return {"steps": steps if steps > 0 else None, "tokens": None}
     if config.training.method == "grpo":
-        steps = grpo_steps(
-            config.training, len(rows.train), config.grpo.num_generations, world=world
-        )
+        steps = grpo_steps(config.training, len(rows.train), config.grpo.num_generations)
         # How long the model's own answers will be cannot be known.
         return {"steps": steps, "tokens": None}
-    steps = total_steps(config.training, rows.train, world=world)
+    steps = total_steps(config.training, rows.train)
     return {
         "steps": steps,
-        "tokens": trained_tokens(config.training, rows.train, steps, world=world),
+        "tokens": trained_tokens(config.training, rows.train, steps),
     }
 
 
@@ -146,8 +146,8 @@ def _time(
     seconds = training_seconds(
         shape,
         trained,
-        tokens=tokens // (max(cluster.gpus, 1) * cluster.nodes),
-        passes=count * config.training.gradient_accumulation_steps,
+        tokens=tokens // cluster.processes,
+        passes=count * passes_a_step(config.training, cluster.processes),
         flops_per_s=rate,
         recompute=recompute,
         gpu=cluster.gpus > 0,
@@ -166,6 +166,13 @@ def _flops_per_s(config: Config) -> float | None:
     if not cluster.gpus:
         return CPU_CORE_FLOPS * cpu_cores(cluster.resources.train.cpu)
     return None if cluster.gpu_tflops is None else GPU_EFFICIENCY * TERA * cluster.gpu_tflops
+
+
+def _of_node(shape: Architecture, config: Config, parts: dict[str, int]) -> dict[str, int]:
+    """What all processes of a node take; of a split base the first also holds the whole one."""
+    cluster = config.cluster
+    found = {part: size * cluster.processes_a_node for part, size in parts.items()}
+    return found | (host.reference_host(shape) if cluster.splits and cluster.gpus else {})
 
 
 def _on_cpu(found: list[Phase]) -> dict[str, int]:

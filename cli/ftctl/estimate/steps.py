@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ftctl.contract.batches import rows_of_step
 from ftctl.contract.packing import pack
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.architecture import Architecture
@@ -20,38 +21,40 @@ _LAYER_PASS_S = 0.002
 CPU_CORE_FLOPS = 0.1 * TERA
 
 
-def total_steps(training: TrainingConfig, lengths: Sequence[int], *, world: int = 1) -> int:
+def total_steps(training: TrainingConfig, lengths: Sequence[int]) -> int:
     """
-    Optimizer steps of the whole training.
+    Optimizer steps of the whole training, on however many devices.
 
     Args:
         lengths: tokens of every training row; packed rows are counted by the sequence.
-        world: devices.
     """
-    return steps_of(training, _sequences(training, lengths), world=world)
+    return steps_of(training, _sequences(training, lengths))
 
 
-def steps_of(training: TrainingConfig, sequences: int, *, world: int = 1) -> int:
+def steps_of(training: TrainingConfig, sequences: int) -> int:
     """The same for so many sequences an epoch, as transformers' Trainer counts steps."""
     if training.max_steps > 0:
         return training.max_steps
-    batches = math.ceil(sequences / (training.per_device_train_batch_size * world))
-    an_epoch = math.ceil(batches / training.gradient_accumulation_steps)
+    an_epoch = math.ceil(sequences / rows_of_step(training))
     return max(1, math.ceil(training.num_train_epochs * an_epoch))
 
 
-def grpo_steps(training: TrainingConfig, prompts: int, generations: int, *, world: int = 1) -> int:
+def grpo_steps(training: TrainingConfig, prompts: int, generations: int) -> int:
     """Optimizer steps of GRPO: prompts that do not fill an epoch's last step are left out of it."""
     if training.max_steps > 0:
         return training.max_steps
-    an_epoch = prompts // a_step(training, generations, world)
+    an_epoch = prompts // a_step(training, generations)
     return max(1, math.ceil(training.num_train_epochs * an_epoch))
 
 
-def a_step(training: TrainingConfig, generations: int, world: int = 1) -> int:
+def a_step(training: TrainingConfig, generations: int) -> int:
     """Prompts of one step of GRPO, each answered `generations` times."""
-    answers = training.per_device_train_batch_size * training.gradient_accumulation_steps * world
-    return max(1, answers // generations)
+    return max(1, rows_of_step(training) // generations)
+
+
+def passes_a_step(training: TrainingConfig, world: int) -> int:
+    """Forward passes that each of `world` devices takes for an optimizer step."""
+    return -(-rows_of_step(training) // (world * training.per_device_train_batch_size))
 
 
 def _sequences(training: TrainingConfig, lengths: Sequence[int]) -> int:
@@ -60,13 +63,10 @@ def _sequences(training: TrainingConfig, lengths: Sequence[int]) -> int:
     return len(pack(lengths, training.max_seq_length, training.seed))
 
 
-def trained_tokens(
-    training: TrainingConfig, lengths: Sequence[int], steps: int, *, world: int = 1
-) -> int:
+def trained_tokens(training: TrainingConfig, lengths: Sequence[int], steps: int) -> int:
     """Tokens of all steps without padding, rows cut to max_seq_length."""
     cut = [min(length, training.max_seq_length) for length in lengths]
-    a_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * world
-    passes = steps * a_step / _sequences(training, lengths)
+    passes = steps * rows_of_step(training) / _sequences(training, lengths)
     if training.max_steps <= 0:
         passes = min(passes, training.num_train_epochs)
     return round(passes * sum(cut))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ftctl.contract.batches import share_of
 from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
@@ -38,9 +39,10 @@ def _store(config: Config) -> Iterator[ConfigError]:
 
 def _profile(config: Config) -> Iterator[ConfigError]:
     cluster = config.cluster
-    for key, value in (("gpus", cluster.gpus), ("nodes", cluster.nodes)):
-        if value > 1:
-            yield ConfigError(f"{value} is more than this version can use", where=f"cluster.{key}")
+    try:
+        share_of(config.training, cluster.processes)
+    except ConfigError as error:
+        yield error
     if cluster.cache.kind != "none" and not cluster.cache.name:
         what = "claim" if cluster.cache.kind == "pvc" else "path on the node"
         yield ConfigError(f"the {what} is not named", where="cluster.cache.name")

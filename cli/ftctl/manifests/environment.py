@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.operational import ResourcesConfig
@@ -29,10 +30,18 @@ _CA_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _CLUSTER_INTERNAL = ("localhost", "127.0.0.1", "::1", ".svc", ".cluster.local")
 
 
-def variables(config: Config, stage: Stage, images: Mapping[Stage, str]) -> list[Manifest]:
+def variables(
+    config: Config,
+    stage: Stage,
+    images: Mapping[Stage, str],
+    group: Mapping[str, str] = MappingProxyType({}),
+) -> list[Manifest]:
     """
     The `env` of a stage's container; what the profile sets wins.
 
+    Args:
+        images: of the stages, for the lineage.
+        group: what processes that train together are told.
     Raises:
         ConfigError: a URL of the profile is none.
     """
@@ -45,6 +54,7 @@ def variables(config: Config, stage: Stage, images: Mapping[Stage, str]) -> list
     }
     if stage == "convert":  # the stage that writes the lineage
         found |= {IMAGE_VARIABLES[each]: image for each, image in images.items()}
+    found |= group
     found |= config.cluster.env
     return [{"name": name, "value": value} for name, value in found.items()]
 

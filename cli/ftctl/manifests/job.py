@@ -51,10 +51,13 @@ def stage_job(run: RunFile, stage: Stage, names: Names) -> Manifest:
 def job_spec(run: RunFile, stage: Stage, names: Names) -> Manifest:
     """The spec of a stage's Job, without the time that it stays."""
     cluster = run.config.cluster
+    pods = cluster.nodes if stage == "train" else 1
     return {
-        "completionMode": "NonIndexed",
-        "completions": 1,
-        "parallelism": 1,
+        # Pods that train together are numbered. One that is lost is made again, and the others end
+        # by exit code 75 and are made again with it: all go on from the last checkpoint.
+        "completionMode": "Indexed" if pods > 1 else "NonIndexed",
+        "completions": pods,
+        "parallelism": pods,
         "backoffLimit": cluster.backoff_limit,
         "activeDeadlineSeconds": cluster.deadline,
         # Two pods of a stage would only wait for one another.

@@ -19,6 +19,7 @@ from ftctl.contract.runfile import RunFile
 from ftctl.contract.spec import Config
 from ftctl.contract.status import Stage
 from ftctl.manifests.environment import secret_sources, secret_variables, variables
+from ftctl.manifests.group import group_variables
 from ftctl.manifests.metadata import Manifest
 
 _STAGES: tuple[Stage, ...] = ("train", "convert")
@@ -95,7 +96,10 @@ def _container(run: RunFile, stage: Stage) -> Manifest:
         "name": stage,
         "image": images[stage],
         "command": _command(stage),
-        "env": [*variables(config, stage, images), *secret_variables(config)],
+        "env": [
+            *variables(config, stage, images, group_variables(run) if stage == "train" else {}),
+            *secret_variables(config),
+        ],
         "envFrom": secret_sources(config, stage),
         "resources": _resources(config, stage),
         "securityContext": _SECURITY,

@@ -10,6 +10,7 @@ from ftctl.contract.pods import CA_FILE, CONFIG_FILE
 from ftctl.contract.runfile import RunFile
 from ftctl.errors import ManifestError
 from ftctl.manifests.checks import refuse_unfit
+from ftctl.manifests.group import group_objects
 from ftctl.manifests.job import stage_job
 from ftctl.manifests.jobset import job_set
 from ftctl.manifests.metadata import Manifest, metadata
@@ -40,6 +41,7 @@ def run_objects(run: RunFile, *, ca_pem: str | None = None) -> list[dict[str, An
         *([] if account else [_service_account(run)]),
         config_map,
         network_policy(run),
+        *group_objects(run),
         *_workloads(run, names),
     ]
     # Plain JSON values that share no part: they are the caller's now.

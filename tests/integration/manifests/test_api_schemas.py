@@ -44,6 +44,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "cpu": {"cluster": {"gpus": 0}},
     "host-path": {"cluster": {"cache": {"kind": "hostPath", "name": "/mnt/models"}}},
     "everything": EVERYTHING,
+    "several-nodes": {"cluster": {"gpus": 2, "nodes": 2}},
 }
 
 

@@ -173,3 +173,32 @@ def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> N
         "  model.qtype=iq1_s needs an importance matrix. "
         "Set quantize.imatrix=true, or choose a type of more bits: q4_k_m, iq4_xs."
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        pytest.param(
+            {"training": {"method": "grpo"}, "cluster": {"gpus": 2, "shard": True}},
+            "cluster.shard with training.method=grpo",
+            id="answers-of-any-length",
+        ),
+        pytest.param(
+            {"model": {"use_8bit": True}, "cluster": {"nodes": 2, "shard": True}},
+            "cluster.shard with model.use_8bit",
+            id="8-bits",
+        ),
+        pytest.param(
+            {"training": {"method": "dpo", "group_by_length": True}, "cluster": {"gpus": 2}},
+            "training.group_by_length with training.method=dpo on several devices",
+            id="pairs-by-length",
+        ),
+    ],
+)
+def test_what_several_devices_cannot_do_is_refused(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=f"{named} is not available"):
+        refuse_unavailable(checked(values))
+
+
+def test_one_device_has_nothing_to_split() -> None:
+    refuse_unavailable(checked({"training": {"method": "grpo"}, "cluster": {"shard": True}}))

@@ -195,3 +195,25 @@ class TestFits:
         after = estimate_run(Config.model_validate(lean), LLAMA_8B, None)
         assert before.peak is not None
         assert after.peak == before.peak - before.savings["model.modules_to_save=[]"]
+
+
+class TestASplitBase:
+    def test_each_device_holds_its_part_and_two_layers_and_loads_the_whole(self) -> None:
+        split = config(cluster={"gpus": 4, "shard": True})
+        load = Load(1, 512, 512)
+        loading, training, *rest = phases(LLAMA_8B, split, load, recompute=True)
+        [whole, *_] = phases(LLAMA_8B, config(), load, recompute=True)
+        base = whole.parts["base in 4 bits"]
+
+        assert [phase.name for phase in (loading, training)] == ["loading", "training"]
+        assert loading.parts["base in 4 bits"] == base
+        assert training.parts["base in 4 bits"] == pytest.approx(base / 4, abs=1)
+        assert training.parts["layers gathered"] == pytest.approx(base * 2 / 32, abs=1)
+        assert training.parts["adapter"] == whole.parts["adapter"]
+        assert "reference" not in [phase.name for phase in rest]
+
+    def test_one_device_alone_has_all_of_it(self) -> None:
+        load = Load(1, 512, 512)
+        assert phases(LLAMA_8B, config(cluster={"shard": True}), load, recompute=True) == phases(
+            LLAMA_8B, config(), load, recompute=True
+        )

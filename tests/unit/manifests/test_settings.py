@@ -128,6 +128,7 @@ def test_the_cache_is_where_the_profile_says(cache: dict[str, Any], want: dict[s
     [
         pytest.param(0, "nvidia.com/gpu", {}, id="none"),
         pytest.param(1, "nvidia.com/gpu", {"nvidia.com/gpu": "1"}, id="one"),
+        pytest.param(4, "nvidia.com/gpu", {"nvidia.com/gpu": "4"}, id="four"),
         pytest.param(1, "nvidia.com/mig-3g.40gb", {"nvidia.com/mig-3g.40gb": "1"}, id="a-slice"),
     ],
 )
@@ -280,8 +281,9 @@ def test_without_a_secret_pods_may_ask_their_node_who_they_are() -> None:
             id="folder",
         ),
         pytest.param({"storage": {"url": None}}, "the store is a folder, and pods", id="default"),
-        pytest.param({"cluster": {"gpus": 2}}, "cluster.gpus: 2 is more than this", id="gpus"),
-        pytest.param({"cluster": {"nodes": 2}}, "cluster.nodes: 2 is more than this", id="nodes"),
+        pytest.param(
+            {"cluster": {"gpus": 3}}, "4 rows a step cannot be shared equally by 3", id="gpus"
+        ),
         pytest.param(
             {"cluster": {"cache": {"kind": "pvc"}}},
             "cluster.cache.name: the claim is not named",
@@ -312,13 +314,14 @@ def test_what_does_not_fit_a_cluster_is_refused(sections: dict[str, Any], messag
 
 def test_all_that_does_not_fit_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        run_objects(a_run(cluster={"gpus": 8, "nodes": 2}, storage={"url": "models"}))
+        run_objects(a_run(cluster={"gpus": 8, "cache": {"kind": "pvc"}}, storage={"url": "models"}))
 
     assert str(caught.value) == (
         "3 settings do not fit a cluster\n"
         "  storage.url: the store is models, and pods cannot reach this machine\n"
-        "  cluster.gpus: 8 is more than this version can use\n"
-        "  cluster.nodes: 2 is more than this version can use"
+        "  training.gradient_accumulation_steps: 4 rows a step cannot be shared equally by 8 "
+        "devices (per_device_train_batch_size 1 x gradient_accumulation_steps 4)\n"
+        "  cluster.cache.name: the claim is not named"
     )
 
 

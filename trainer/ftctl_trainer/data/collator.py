@@ -48,7 +48,7 @@ class Collator:
                 if places == "position_ids"
                 else [1] * length + [0] * missing
             )
-        columns["real_tokens"] = [len(row["input_ids"]) for row in rows]
+        columns["real_tokens"] = [_real(row) for row in rows]
         return {name: torch.tensor(values) for name, values in columns.items()}
 
 
@@ -78,5 +78,10 @@ class EndToEndCollator:
             "cu_seq_lens_k": ends,
             "max_length_q": longest,
             "max_length_k": longest,
-            "real_tokens": torch.tensor([tokens]),
+            "real_tokens": torch.tensor([sum(map(_real, rows))]),
         }
+
+
+def _real(row: Row) -> int:
+    """Tokens of a row; one that teaches nothing is there to fill a step up."""
+    return len(row["input_ids"]) if any(label != IGNORED for label in row["labels"]) else 0

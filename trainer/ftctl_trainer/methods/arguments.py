@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ftctl.contract.batches import share_of
 from ftctl.contract.spec import TrainingConfig
 from ftctl_trainer.model.precision import Precision
 
@@ -20,16 +21,23 @@ def common_arguments(
     evaluates: bool,
     recomputes: bool,
     output_dir: Path,
+    world: int = 1,
 ) -> dict[str, Any]:
-    """What the arguments of every method's trainer have in common, by their names."""
+    """
+    What the arguments of every method's trainer have in common, by their names.
+
+    Args:
+        world: processes that share the rows of a step.
+    """
     import torch
 
+    share = share_of(training, world)
     on_cpu = not torch.cuda.is_available()
     return {
         "output_dir": str(output_dir),
-        "per_device_train_batch_size": training.per_device_train_batch_size,
+        "per_device_train_batch_size": share.rows,
         "per_device_eval_batch_size": training.per_device_eval_batch_size,
-        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "gradient_accumulation_steps": share.passes,
         "learning_rate": training.learning_rate,
         "lr_scheduler_type": training.lr_scheduler_type,
         "num_train_epochs": training.num_train_epochs,
@@ -56,6 +64,8 @@ def common_arguments(
         # The best step can be published only if it was saved.
         "save_steps": training.eval_steps if training.load_best else training.save_steps,
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,  # every trainable weight is in every pass
+        "ddp_broadcast_buffers": False,  # none of them changes
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": not on_cpu,
         "disable_tqdm": True,

@@ -53,9 +53,10 @@ class Dpo:
         """Whether there are held-out pairs."""
         return bool(self.held_out)
 
-    def steps(self, world: int) -> int:
-        """Optimizer steps on `world` devices."""
-        return steps_of(self.training, len(self.pairs), world=world)
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return steps_of(self.training, len(self.pairs))
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized pairs."""
@@ -127,7 +128,7 @@ def _answers(model: Any, method: Dpo) -> torch.Tensor:
     was_training = model.training
     model.eval()
     differences = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(method.held_out), _MEASURED_PAIRS):
             pairs = method.held_out[start : start + _MEASURED_PAIRS]
             both = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]

@@ -57,11 +57,10 @@ class Grpo:
         """Whether there are held-out prompts."""
         return bool(self.held_out)
 
-    def steps(self, world: int) -> int:
-        """Optimizer steps on `world` devices."""
-        return grpo_steps(
-            self.training, len(self.prompts), self.settings.num_generations, world=world
-        )
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return grpo_steps(self.training, len(self.prompts), self.settings.num_generations)
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the prompts."""

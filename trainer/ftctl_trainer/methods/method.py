@@ -23,8 +23,9 @@ class Method(Protocol):
     def evaluates(self) -> bool:
         """Whether there are held-out rows."""
 
-    def steps(self, world: int) -> int:
-        """Optimizer steps of the whole training on `world` devices."""
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """
@@ -60,7 +61,7 @@ class Told:
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:
         """Measure in our own way, and tell the callbacks."""
-        measures, seconds = timed(self.look)
+        measures, seconds = timed(lambda: self.progress.group.measured(self.look))
         self.progress.evaluated(
             self.state.global_step, round(self.state.epoch, 4), dict(measures), seconds
         )

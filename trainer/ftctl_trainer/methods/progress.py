@@ -20,6 +20,8 @@ from ftctl.errors import RunFailedError
 from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import Reporter
 from ftctl_trainer.model.lora import trainable
+from ftctl_trainer.processes.group import ALONE, Group
+from ftctl_trainer.processes.random_states import gather_random_states
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +65,15 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         stop: Event,
         counters: Counters,
         patience: int | None = None,
+        group: Group = ALONE,
     ) -> None:
         """
         Args:
             counters: where an earlier attempt left off.
             patience: looks at the held-out rows without a gain after which training ends.
+            group: the processes that train together; each has a Progress, with equal counters.
         """
+        self.group = group
         self._patience = patience
         self._reporter, self._checkpoints, self._stop = reporter, checkpoints, stop
         self.counters = counters
@@ -83,7 +88,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         Count a forward pass.
 
         Args:
-            loss: its share of the step's loss.
+            loss: its share of the step's loss, times the number of processes.
             real_tokens: its tokens without padding.
             measures: its shares of fields of Metrics that the method knows.
         """
@@ -118,7 +123,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._steps_timed += 1
         self._reporter.progress(state.global_step, state.max_steps)
         self._checkpoints.raise_failure()
-        if self._stop.is_set():
+        if self.group.any(self._stop.is_set()):
             control.should_save = control.should_training_stop = True
         if args.device.type == "cpu" or control.should_log or control.should_save:
             self._read(state.global_step)
@@ -160,6 +165,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         """Hand the trainer's checkpoint over to the uploader."""
         _check_weights(model, state.global_step)
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        gather_random_states(folder, self.group)
+        if not self.group.first:
+            shutil.rmtree(folder)
+            return
         for name in _LEFT_OUT:
             (folder / name).unlink(missing_ok=True)
         # What training began with: every start makes it again.
@@ -169,12 +178,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def _read(self, step: int) -> None:
         """Take the sums from the device."""
-        loss, tokens = float(self._loss), int(self._tokens)
+        loss, tokens = self.group.sums([float(self._loss), float(self._tokens)])
+        loss /= self.group.world
         self._loss, self._tokens = 0.0, 0
         if loss - loss != 0.0:  # neither NaN nor an infinity is equal to itself minus itself
             raise _diverged(f"the loss is {loss} at step {step}")
         self.counters.loss_sum += loss
-        self.counters.real_tokens += tokens
+        self.counters.real_tokens += int(tokens)
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.steps import steps_of
 from ftctl_trainer.data.collator import Collator, EndToEndCollator
@@ -18,6 +19,7 @@ from ftctl_trainer.methods.method import Told, dataset
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.attention import lays_end_to_end
 from ftctl_trainer.model.labels import label_loss_sum, mean_label_loss
+from ftctl_trainer.processes.rows import SharedBatches, SharedLoader, blank_row, epoch_order
 
 Row = Mapping[str, Sequence[int]]
 
@@ -46,19 +48,21 @@ class Sft:
         """Whether there are held-out rows."""
         return bool(self.held_out)
 
-    def steps(self, world: int) -> int:
-        """Optimizer steps on `world` devices."""
-        return steps_of(self.training, len(self.rows), world=world)
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return steps_of(self.training, len(self.rows))
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized rows."""
         pads = Collator(self.tokenizer.pad_token_id)
+        blank = [self._blank()] if progress.group.world > 1 else []
         trainer = LabelLossTrainer(
             model=model,
             args=SFTConfig(
                 **arguments, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None
             ),
-            train_dataset=dataset(self.rows),
+            train_dataset=dataset([*self.rows, *blank]),
             eval_dataset=dataset(self.held_out) if self.held_out else None,
             data_collator=(
                 EndToEndCollator() if self.training.packing and lays_end_to_end(model) else pads
@@ -70,6 +74,12 @@ class Sft:
             progress,
             lambda: {"loss": self._held_out_loss(model, pads)},
         )
+        trainer.order = epoch_order(
+            arguments["train_sampling_strategy"],
+            self.lengths,
+            rows_of_step=rows_of_step(self.training),
+            seed=self.training.seed,
+        )
         # The loss is divided by the label tokens of the whole step in `compute_loss`.
         trainer.model_accepts_loss_kwargs = True
         return trainer
@@ -77,6 +87,10 @@ class Sft:
     def scores(self, model: Any, *, trained: bool) -> dict[str, float]:
         """Nothing more: the loss that is trained is measured of every run."""
         return {}
+
+    def _blank(self) -> Row:
+        row = blank_row(self.tokenizer.pad_token_id)
+        return {name: row[name] for name in self.rows[0]}
 
     def _held_out_loss(self, model: Any, collate: Callable[..., Any]) -> float:
         """Weighted by label tokens and not by batches."""
@@ -97,7 +111,27 @@ def sft(training: TrainingConfig, train: TokenizedRows, held_out: TokenizedRows,
 
 
 class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
-    """Loss a label token over the whole accumulated step, counted; held-out loss by tokens."""
+    """
+    Loss a label token over the whole accumulated step, counted; held-out loss by tokens.
+
+    The step is that of all processes, which share its rows.
+    """
+
+    order: Any
+
+    def get_train_dataloader(self) -> Any:
+        """Several processes have a row more to fill the last step up with."""
+        group = self.progress.group
+        if group.world == 1:
+            return super().get_train_dataloader()
+        rows = self.args.per_device_train_batch_size
+        batches = SharedBatches(self.order, rows, group, blank=len(self.order))
+        return SharedLoader(
+            self.train_dataset,
+            batches,
+            self.data_collator,
+            pin=self.args.dataloader_pin_memory,
+        )
 
     def compute_loss(
         self,
@@ -111,7 +145,8 @@ class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
         if self.args.device.type == "cpu":
             # TRL's chunked head scores every position where there is no Triton.
             count = torch.as_tensor(num_items_in_batch).clamp(min=1)
-            loss = label_loss_sum(model, inputs) / count
+            # The processes' gradients are averaged, and the step's tokens are those of all.
+            loss = label_loss_sum(model, inputs) * self.progress.group.world / count
         else:
             loss = super().compute_loss(model, inputs, False, num_items_in_batch)
         self.progress.add(loss.detach(), real_tokens)

@@ -33,9 +33,13 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
     checkpoints = Checkpoints(
         ctx.store, ctx.layout, ctx.reporter, ctx.lease, limit=training.save_total_limit
     )
-    checkpoints.discard_incomplete()
+    group = ctx.group
+    if group.first:
+        checkpoints.discard_incomplete()
     start = workdir / "resume"
-    done = checkpoints.download_newest(start)
+    done = group.from_first(lambda: checkpoints.download_newest(start))
+    if done is not None and not group.first:
+        checkpoints.download(done, start)
     counters = Counters.read(start) if done is not None else Counters()
     ctx.reporter.rewind(done or 0)
     trainer = _built(
@@ -47,28 +51,32 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                 precision=precision,
                 shuffle=ctx.run.config.dataset.shuffle,
                 evaluates=method.evaluates,
-                recomputes=recomputes(
-                    training.gradient_checkpointing,
-                    tuned,
-                    method.lengths,
-                    method.batch_rows,
+                recomputes=group.from_first(
+                    lambda: recomputes(
+                        training.gradient_checkpointing,
+                        tuned,
+                        method.lengths,
+                        method.batch_rows,
+                    )
                 ),
                 output_dir=workdir / "training",
+                world=group.world,
             ),
-            Progress(ctx.reporter, checkpoints, ctx.stop, counters, training.early_stopping),
+            Progress(ctx.reporter, checkpoints, ctx.stop, counters, training.early_stopping, group),
         ),
     )
     if done is not None:
         ctx.reporter.event("resumed", step=done)
         _log.info("going on from the checkpoint of step %d", done)
     trainer.loraplus_ratio = training.loraplus_ratio
-    total = method.steps(max(trainer.args.world_size, 1))
+    total = method.steps
     if done is not None and (done >= total or counters.stopped_early):
         load_weights(tuned, start)
         ctx.reporter.progress(done, total)
     else:
         trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
     checkpoints.flush()
+    group.wait()  # until all checkpoints are in the store
     if trainer.state.global_step < total and (done or 0) < total and not counters.stopped_early:
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
     if training.load_best and counters.best_step is not None:

@@ -68,7 +68,9 @@ def _frozen_weight(base: Any) -> Weight | None:
     if isinstance(base, Linear4bit):
 
         def dequantized(dtype: torch.dtype) -> Tensor:
-            weight: Tensor = dequantize_4bit(base.weight, base.weight.quant_state).to(dtype)
+            # A weight that is split among processes leaves its state with the layer.
+            state = getattr(base.weight, "quant_state", None) or base.quant_state
+            weight: Tensor = dequantize_4bit(base.weight.data, state).to(dtype)
             return weight
 
         return dequantized

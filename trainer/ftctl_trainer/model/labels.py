@@ -40,7 +40,8 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
     def select(head: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
         return (inputs[0][:, :-1][wanted],)
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = getattr(model, "module", model)  # of several processes, each wraps its own
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     hook = inner.get_output_embeddings().register_forward_pre_hook(select)
     try:
         logits = model(
@@ -90,7 +91,8 @@ def mean_label_loss(
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    with torch.inference_mode():
+    # Not inference_mode: layers gathered in it could not be trained with afterwards (shard.py).
+    with torch.no_grad():
         for start in range(0, len(order), batch_size):
             on_batch()
             batch = collate([rows[index] for index in order[start : start + batch_size]])

@@ -66,15 +66,22 @@ def load_quantized(
     return model
 
 
-def load_full(folder: Path, *, dtype: Dtype, trust_remote_code: bool = False) -> Any:
-    """Load a causal language model without quantization, frozen. Raises as `load_quantized`."""
+def load_full(
+    folder: Path, *, dtype: Dtype, trust_remote_code: bool = False, device: str | None = None
+) -> Any:
+    """
+    Load a causal language model without quantization, frozen. Raises as `load_quantized`.
+
+    Args:
+        device: None takes the GPU where there is one.
+    """
     import torch
 
     return _load(
         folder,
         dtype=getattr(torch, dtype),
         trust_remote_code=trust_remote_code,
-        device_map={"": _device()},
+        device_map={"": device or _device()},
     )
 
 

@@ -31,6 +31,7 @@ from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, load_weights, trainable
 from ftctl_trainer.model.precision import Precision, choose_precision, this_machine
+from ftctl_trainer.model.shard import shard_base
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import SAMPLE_TOKENS, Keep, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
@@ -66,12 +67,13 @@ def run_train(ctx: StageContext) -> None:
     end_if_stopped(ctx.stop)
 
     adapter = ctx.workdir / "adapter"
-    if read_marker(ctx.store, ctx.layout.adapter) is None:
+    if ctx.group.from_first(lambda: read_marker(ctx.store, ctx.layout.adapter) is None):
         with tracked(ctx):
             _tune(ctx, folder, tokenizer, rows, precision, adapter)
-    else:
+    elif ctx.group.first:
         download_folder(ctx.store, ctx.layout.adapter, adapter)
-    _publish_reference(ctx, folder, tokenizer, rows, precision, adapter)
+    if ctx.group.first:
+        _publish_reference(ctx, folder, tokenizer, rows, precision, adapter)
 
 
 def _refuse_unavailable(config: Config) -> None:
@@ -96,16 +98,25 @@ def _tune(
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision, longest=max(method.lengths))
     end_if_stopped(ctx.stop)
-
-    evaluation = stored_evaluation(ctx.store, ctx.layout) or empty_evaluation(
-        rows, ctx.run.config.dataset.always_allowed_actions
+    evaluation = ctx.group.from_first(
+        lambda: (
+            stored_evaluation(ctx.store, ctx.layout)
+            or empty_evaluation(rows, ctx.run.config.dataset.always_allowed_actions)
+        )
     )
-    if evaluation.before is None:
+    # Where each process has a part of the base only, all take part in every forward pass.
+    measures = ctx.group.first or ctx.group.shards
+    if measures and evaluation.before is None:
         evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows, method)
     ctx.reporter.phase("training")
     train(ctx, tuned, method, precision)
-    if evaluation.after is None:
+    if measures and evaluation.after is None:
         _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows, method)
+    if ctx.group.first:
+        _save(ctx, tuned, tokenizer, adapter)
+
+
+def _save(ctx: StageContext, tuned: Any, tokenizer: Any, adapter: Path) -> None:
     ctx.reporter.flush()
     if worse := what_training_did(ctx.store, ctx.layout, ctx.run.config.training.method):
         _log.warning("%s. %s", worse, DIVERGED_HINT)
@@ -161,6 +172,8 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision, *, longe
         load_weights(tuned, start)
         _log.info("going on from the adapter of %s", ctx.run.init_adapter.name)
     fuse_lora(tuned)
+    if ctx.group.shards:
+        shard_base(tuned, ctx.group)
     count = sum(weight.numel() for weight in trainable(tuned).values())
     _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
     return tuned
@@ -183,7 +196,8 @@ def _evaluate(
         return evaluation
     ctx.reporter.phase(f"evaluating {when} training")
     model = tuned
-    if not (torch.cuda.is_available() or config.model.use_8bit or config.model.use_dora):
+    slow = not (torch.cuda.is_available() or config.model.use_8bit or config.model.use_dora)
+    if slow and not ctx.group.shards:
         model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
     answering = Answering(
         generates=config.testing.test,
@@ -195,7 +209,8 @@ def _evaluate(
     )
     scores = scores.model_copy(update=method.scores(tuned, trained=when == "after"))
     evaluation = with_answers(evaluation, when, scores, answers)
-    ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
+    if ctx.group.first:
+        ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
     _log.info(
         "%s: loss %.4f, right action %s, valid JSON %s",
         when,
@@ -246,6 +261,8 @@ def _full_base(ctx: StageContext, folder: Path, precision: Precision) -> tuple[A
         folder,
         dtype="bfloat16" if torch.cuda.is_available() else "float32",
         trust_remote_code=ctx.run.config.model.trust_remote_code,
+        # A base that is split for want of room has none here either.
+        device="cpu" if ctx.group.shards else None,
     ), None
 
 

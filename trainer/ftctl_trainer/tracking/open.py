@@ -37,7 +37,7 @@ def check_tracker(config: Config) -> None:
 @contextmanager
 def tracked(ctx: StageContext) -> Iterator[None]:
     """While this is open, the run's tracker is told of its metrics."""
-    if ctx.run.config.tracking.backend == "none":
+    if ctx.run.config.tracking.backend == "none" or not ctx.group.first:
         yield
         return
     with following(partial(_connect, ctx), _Known(ctx).points):
