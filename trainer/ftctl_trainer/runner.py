@@ -107,7 +107,7 @@ def has_work(run: RunFile, stage: Stage) -> bool:
     """
     store = open_store(run.config.storage, default=run.config.paths.output_dir)
     keys = RunLayout(run.run_id)
-    if _is_done(store, keys, stage):
+    if _is_done(store, keys, run, stage):
         return False
     refuse_ended(store, keys)
     return True

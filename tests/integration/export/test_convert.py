@@ -20,8 +20,8 @@ import yaml
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from ftctl.contract.checksum import file_sha256
 from ftctl.app import app
+from ftctl.contract.checksum import file_sha256
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.lineage import Manifest
 from ftctl.contract.runfile import ModelSource, RunFile
