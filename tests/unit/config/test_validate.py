@@ -134,13 +134,20 @@ def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: o
 
 
 def test_only_what_is_set_is_named() -> None:
-    config = checked({"training": {"packing": True, "compute": "fp8"}, "model": {"use_dora": True}})
+    config = checked(
+        {
+            "training": {"packing": True, "compute": "fp8"},
+            "model": {"use_8bit": True},
+            "quantize": {"merge_base": "nf4"},
+        }
+    )
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  model.use_dora=true is not available in this version. Leave it at its default.\n"
-        "  training.compute=fp8 is not available in this version. Leave it at its default."
+        "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
+        "  quantize.merge_base=nf4 with model.use_8bit is not available in this version. "
+        "Leave it at its default."
     )
 
 
