@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ftctl.contract.ocireference import oci_reference
 from ftctl.contract.pods import default_image
@@ -110,6 +110,10 @@ class ClusterConfig(Section):
     service_account: str | None = Field(
         None, description="service account of the pods; null creates one for the run"
     )
+    service_account_annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="annotations of the account that the run makes, for workload identity",
+    )
     image_pull_secrets: list[str] = Field(
         default_factory=list, description="names of Secrets that open the image registry"
     )
@@ -144,6 +148,15 @@ class ClusterConfig(Section):
     )
     price_per_hour: float | None = Field(None, ge=0, description="price of one node and hour")
     ttl: int | None = Field(None, ge=0, description="seconds a finished Job stays")
+
+    @model_validator(mode="after")
+    def _annotates_what_it_makes(self) -> Self:
+        if self.service_account and self.service_account_annotations:
+            raise ValueError(
+                "service_account_annotations are for an account that the run makes, "
+                f"and service_account={self.service_account} names one that is there: annotate that"
+            )
+        return self
 
     @property
     def processes_a_node(self) -> int:

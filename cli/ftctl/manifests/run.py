@@ -56,10 +56,12 @@ def _workloads(run: RunFile, names: Names) -> list[Manifest]:
 
 
 def _service_account(run: RunFile) -> Manifest:
+    meta = metadata(run, run.run_id)
+    meta["annotations"] |= run.config.cluster.service_account_annotations
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": metadata(run, run.run_id),
+        "metadata": meta,
         "automountServiceAccountToken": False,
     }
 

@@ -9,11 +9,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ftctl.config.compose import compose
 from ftctl.manifests.run import run_objects
 from tests.run_files import a_run
 
 VERSIONS = ["1.32", "1.33", "1.34", "1.35", "1.36"]
 BASE = Path(__file__).parents[3] / "k8s" / "base"
+PROFILES = sorted(path.stem for path in (Path(__file__).parents[3] / "conf/cluster").glob("*.yaml"))
 EVERYTHING = {
     "cluster": {
         "namespace": "ml",
@@ -53,6 +55,13 @@ RUNS: dict[str, dict[str, Any]] = {
 def test_a_run_is_valid(name: str, version: str) -> None:
     for body in run_objects(a_run(**RUNS[name]), ca_pem="PEM"):
         assert kubernetes_validate.validate(body, version, strict=True) == version
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_run_with_a_profile_of_ours_is_valid(profile: str) -> None:
+    cluster = compose([f"cluster={profile}"]).cluster.model_dump(exclude_unset=True)
+    for body in run_objects(a_run(cluster=cluster), ca_pem="PEM"):
+        assert kubernetes_validate.validate(body, VERSIONS[-1], strict=True) == VERSIONS[-1]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

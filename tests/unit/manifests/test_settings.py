@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from ftctl.contract.operational import ResourcesConfig
 from ftctl.errors import ConfigError, ManifestError
@@ -72,6 +73,19 @@ def test_the_convert_stage_may_run_on_other_nodes() -> None:
 def test_a_service_account_that_is_given_is_not_created() -> None:
     assert "ServiceAccount" in rendered()
     assert "ServiceAccount" not in rendered(cluster={"service_account": "mine"})
+
+
+def test_the_account_that_a_run_makes_carries_the_annotations_of_workload_identity() -> None:
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/ftctl"}
+    plain, objects = rendered(), rendered(cluster={"service_account_annotations": role})
+
+    account = objects["ServiceAccount"]
+    assert account["metadata"]["annotations"] == {
+        **plain["ServiceAccount"]["metadata"]["annotations"],
+        **role,
+    }
+    with pytest.raises(ValidationError, match="service_account=mine names one that is there"):
+        rendered(cluster={"service_account": "mine", "service_account_annotations": role})
 
 
 def test_a_queue_of_kueue_is_named_on_both_jobs_and_not_on_their_pods() -> None:
