@@ -95,6 +95,7 @@ def an_override(path: str, default: object) -> str | None:
         "training.lr_scheduler_type": "cosine",
         "quantize.merge_base": "nf4",
         "quantize.verify.thresholds": "{q4_1:{mean_kl:9}}",
+        "cluster.service_account_annotations": None,  # contradicts service_account
         "cluster.engine": "job",
         "cluster.cache.kind": "pvc",
         "cluster.node_selector": "{a:b}",
