@@ -35,13 +35,11 @@ from ftctl.storage.markers import download_folder
 from ftctl.storage.open import open_store
 from ftctl.storage.runs import read_run
 from ftctl_trainer.data.template import PromptTemplate
-from ftctl_trainer.export.gguf import export
 from ftctl_trainer.export.inputs import Inputs
-from ftctl_trainer.export.merge_base import reference_of
 from ftctl_trainer.export.tools import find_tools
-from ftctl_trainer.export.training_texts import training_texts
-from ftctl_trainer.export.verify import verify_output
-from ftctl_trainer.model.source import streamed_model
+
+# The rest is imported where it is used: the export's processes begin with this module, and in them
+# the package gguf must be that of llama.cpp's sources.
 
 # For models of experts alone; and ternary types, which no model that was not trained so survives.
 _LEFT_OUT = {"mxfp4_moe", "tq1_0", "tq2_0"}
@@ -53,6 +51,8 @@ _HEAD = (
 
 def main() -> None:
     """Export, verify, print."""
+    from ftctl_trainer.model.source import streamed_model
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run")
     parser.add_argument("--store", default="models", help="the run's store")
@@ -78,6 +78,11 @@ def measured(
     store: Store, run: RunFile, inputs: Inputs, types: Sequence[str], threads: int
 ) -> Iterator[tuple[str, OutputVerification]]:
     """Yield what each type's file measures; those that need no importance matrix come first."""
+    from ftctl_trainer.export.gguf import export
+    from ftctl_trainer.export.merge_base import reference_of
+    from ftctl_trainer.export.training_texts import training_texts
+    from ftctl_trainer.export.verify import verify_output
+
     tools, stop = find_tools(PathsConfig()), threading.Event()
     folder = inputs.adapter.parent
     reference = reference_of("full", folder / "reference")

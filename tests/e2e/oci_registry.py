@@ -39,7 +39,7 @@ def registry(behaviour: Behaviour | None = None) -> Iterator[str]:
     known = {"contents": contents, "behaviour": behaviour or Behaviour()}
     handler = type("Handler", (_Handler,), known)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"

@@ -43,7 +43,7 @@ class Hub:
 def hub_server(hub: Hub) -> Iterator[str]:
     """The address of a hub, which is gone afterwards."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     hub.address = f"http://127.0.0.1:{server.server_port}"
     try:

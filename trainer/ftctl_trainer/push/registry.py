@@ -15,12 +15,12 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from ftctl.contract.ocireference import OciReference
 from ftctl.contract.pods import REGISTRY_PASSWORD, REGISTRY_USER
@@ -130,14 +130,14 @@ class Registry:
         self, method: str, url: str, content: Opener | None, headers: Mapping[str, str]
     ) -> _Answer:
         sent = {"Content-Type": "application/octet-stream", **headers}
-        # An upload may go to another host, whose address is its own permission.
-        if self._authorization and url.startswith(self.reference.url):
-            sent["Authorization"] = self._authorization
-        if content is None:
-            data = b"" if method == "POST" else None
-            return self._answer(urllib.request.Request(url, data, sent, method=method))
-        with content() as stream:
-            return self._answer(urllib.request.Request(url, stream, sent, method=method))
+        data = b"" if method == "POST" else None
+        with content() if content else nullcontext(data) as stream:
+            request = urllib.request.Request(url, stream, sent, method=method)
+            # An upload may go to another host, as what is redirected: its address is its own
+            # permission, and the login is none of its business.
+            if self._authorization and urlsplit(url).netloc == self.reference.host:
+                request.add_unredirected_header("Authorization", self._authorization)
+            return self._answer(request)
 
     def _answer(self, request: urllib.request.Request) -> _Answer:
         with self._unreachable():
