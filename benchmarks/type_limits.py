@@ -3,7 +3,7 @@ The evidence for quantize.verify.thresholds: what every type measures, beside it
 
 Takes a run whose adapter was trained, as `make demo` leaves one, exports it to every type, and
 holds each file to the tuned model by llama.cpp, as the convert stage does. Prints the table of
-docs/reference/verification.md. Types that llama-quantize makes only with an importance matrix are
+docs/verification.md. Types that llama-quantize makes only with an importance matrix are
 made with one, over the run's training rows.
 
 The quickstart takes a quarter of an hour on two cores and 3 GB of disk (TMPDIR).
