@@ -124,6 +124,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._reporter.progress(state.global_step, state.max_steps)
         self._checkpoints.raise_failure()
         if self.group.any(self._stop.is_set()):
+            self._stop.set()  # the one that was asked may be another process
             control.should_save = control.should_training_stop = True
         if args.device.type == "cpu" or control.should_log or control.should_save:
             self._read(state.global_step)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ftctl.contract.training import TrainingConfig
 from ftctl_trainer.checkpoints import Checkpoints
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.methods.arguments import common_arguments
@@ -15,6 +16,7 @@ from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.model.activations import recomputes
 from ftctl_trainer.model.lora import load_weights, trainable
 from ftctl_trainer.model.precision import Precision
+from ftctl_trainer.processes.group import Group
 from ftctl_trainer.stop import end_if_stopped
 
 _log = logging.getLogger(__name__)
@@ -34,12 +36,8 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
         ctx.store, ctx.layout, ctx.reporter, ctx.lease, limit=training.save_total_limit
     )
     group = ctx.group
-    if group.first:
-        checkpoints.discard_incomplete()
     start = workdir / "resume"
-    done = group.from_first(lambda: checkpoints.download_newest(start))
-    if done is not None and not group.first:
-        checkpoints.download(done, start)
+    done = _fetched(checkpoints, start, group)
     counters = Counters.read(start) if done is not None else Counters()
     ctx.reporter.rewind(done or 0)
     trainer = _built(
@@ -51,14 +49,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                 precision=precision,
                 shuffle=ctx.run.config.dataset.shuffle,
                 evaluates=method.evaluates,
-                recomputes=group.from_first(
-                    lambda: recomputes(
-                        training.gradient_checkpointing,
-                        tuned,
-                        method.lengths,
-                        method.batch_rows,
-                    )
-                ),
+                recomputes=group.from_first(lambda: _recomputes(training, tuned, method)),
                 output_dir=workdir / "training",
                 world=group.world,
             ),
@@ -81,6 +72,20 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
     if training.load_best and counters.best_step is not None:
         _take_best(checkpoints, tuned, counters, workdir / "best")
+
+
+def _fetched(checkpoints: Checkpoints, folder: Path, group: Group) -> int | None:
+    """Fetch the newest checkpoint, the same one in every process; return its step, or None."""
+    if group.first:
+        checkpoints.discard_incomplete()
+    done = group.from_first(lambda: checkpoints.download_newest(folder))
+    if done is not None and not group.first:
+        checkpoints.download(done, folder)
+    return done
+
+
+def _recomputes(training: TrainingConfig, tuned: Any, method: Method) -> bool:
+    return recomputes(training.gradient_checkpointing, tuned, method.lengths, method.batch_rows)
 
 
 def _built(tuned: Any, build: Callable[[], Any]) -> Any:

@@ -51,31 +51,14 @@ def launch(
         return exits.OK
     if plan.node and not await_first_node(str(plan.meet_at), stop, has_work):
         return exits.OK
+    # Read when torch is loaded: its C++ side prints a stack for every connection that closes.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Read by torch's agent.
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(_SAVING_S)
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.launcher.api import elastic_launch
-
-    _silence_torch()
     _log.info("%d processes train together, %d of them here", plan.world, plan.local)
     with tempfile.TemporaryDirectory(prefix="ftctl-exits-") as folder:
         os.environ |= _environment(plan, folder)
-        seen: list[int] = []
-        try:
-            with ending_when_asked():
-                elastic_launch(_settings(plan, folder), sys.executable)(
-                    "-m", "ftctl_trainer", *arguments
-                )
-        except ChildFailedError as error:
-            seen = [failure.exitcode for failure in error.failures.values()]
-        except SignalException:
-            seen = [] if _left(folder) else [_KILLED]
-        except RendezvousError as error:
-            raise RunFailedError(
-                f"the processes of the other nodes did not come: {error}", where=plan.meet_at
-            ) from error
+        seen = _run_group(arguments, plan, folder)
         return counting([*_left(folder), *seen])
 
 
@@ -98,6 +81,34 @@ def counting(codes: Sequence[int]) -> int:
     weights = {exits.STOPPED: 2, ended_by_us: 3}
     order = sorted(found, key=lambda c: 0 if c in exits.NEVER_RETRIED else weights.get(c, 1))
     return order[0] if order else exits.OK
+
+
+def _run_group(arguments: Sequence[str], plan: Processes, folder: str) -> list[int]:
+    """Run the processes to their end; exit codes that torch's agent saw, besides those left."""
+    from torch.distributed import DistError
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher.api import elastic_launch
+
+    _silence_torch()
+    try:
+        with ending_when_asked():
+            elastic_launch(_settings(plan, folder), sys.executable)(
+                "-m", "ftctl_trainer", *arguments
+            )
+    except ChildFailedError as error:
+        return [failure.exitcode for failure in error.failures.values()]
+    except SignalException:
+        return [] if _left(folder) else [_KILLED]
+    except DistError as error:
+        _log.warning("another node does not answer: %s", error)
+        return [exits.STOPPED]
+    except RendezvousError as error:
+        raise RunFailedError(
+            f"the processes of the other nodes did not come: {error}", where=plan.meet_at
+        ) from error
+    return []
 
 
 def _silence_torch() -> None:

@@ -51,6 +51,7 @@ class _Watch(threading.Thread):
         self._group, self._asked = group, stop
         # A connection of its own: the other one may wait for a key.
         self._board = group.board.clone()
+        self._parent = os.getppid()
         self._heard: dict[int, tuple[str, float]] = {}
 
     def run(self) -> None:
@@ -69,6 +70,8 @@ class _Watch(threading.Thread):
             os._exit(exits.STOPPED)
 
     def _trouble(self, beats: int) -> str | None:
+        if os.getppid() != self._parent:
+            return "whoever started this process is gone"
         try:
             self._board.set(_key(self._group.rank), str(beats))
             if self._board.check([FAILURE]):
