@@ -31,8 +31,8 @@ test-llama-cpp: $(VENV)/.dev
 	FTCTL_LLAMA_CPP_DIR=$(CURDIR)/.cache/llama.cpp \
 	    $(BIN)/python -m pytest tests/integration/export/test_llama_cpp_bytes.py \
 	    tests/integration/export/test_split.py tests/integration/export/test_adapter_gguf.py \
-	    "tests/integration/export/test_convert.py::test_the_adapter_alone_is_published_and_proven" \
-	    "tests/integration/export/test_convert.py::test_columns_are_weighed_by_the_training_rows"
+	    "tests/integration/export/test_convert_options.py::test_the_adapter_alone_is_published_and_proven" \
+	    "tests/integration/export/test_convert_options.py::test_columns_are_weighed_by_the_training_rows"
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --diff .

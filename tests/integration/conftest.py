@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,11 @@ def store_config(request: pytest.FixtureRequest, tmp_path: Path) -> StorageConfi
 def store(store_config: StorageConfig) -> Store:
     """An empty store."""
     return open_store(store_config)
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """Random bytes of several parts of a transfer: 80 MiB and one."""
+    path = tmp_path / "big.bin"
+    path.write_bytes(os.urandom(80 * 2**20 + 1))
+    return path

@@ -15,8 +15,10 @@ from ftctl_trainer.export.gguf import export
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.reference import Reference, read_reference
 from ftctl_trainer.export.tools import Tools, find_tools
+from tests.integration.export.convert_runs import handed_over
 from tests.integration.handoff import make_adapter, make_reference
 from tests.integration.tiny_model import make_tiny_model
+from tests.integration.tiny_run import TinyRun
 
 TEXTS = [
     ("<|im_start|>user\nit is dark here<|im_end|>\n<|im_start|>assistant\n", "LightsOn Done."),
@@ -75,6 +77,16 @@ def tools() -> Tools:
     if found is None:
         pytest.skip("FTCTL_LLAMA_CPP_DIR names no llama.cpp; `make llama-cpp` builds one")
     return found
+
+
+@pytest.fixture(scope="session")
+def finished(handoff: Handoff, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run converted by the real process, with answers and a copy of the files: 10 s."""
+    root = tmp_path_factory.mktemp("finished")
+    run = handed_over(root, handoff, paths={"final_weights_path": str(root / "copy")})
+    code, lines = run.finish(run.start("convert"))
+    assert code == 0, lines
+    return run
 
 
 def exported(inputs: Inputs, folder: Path, *qtypes: str) -> dict[str, Path]:
