@@ -138,7 +138,8 @@ class StoreReporter:
         self.event(state, **({"error": error} if error else {}), **data)
         self._write_status()
         self._write_index()
-        keep_packed(self._store)
+        if state != "stopped":  # then there may be seconds left
+            keep_packed(self._store)
 
     def _update(self, **fields: Any) -> None:
         self._status = self._status.model_copy(update={**fields, "heartbeat": now()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 
 from pydantic import Field
@@ -15,6 +16,11 @@ class FileRecord(Stored):
     name: str
     size: int = Field(description="bytes")
     sha256: str
+
+    @classmethod
+    def of(cls, name: str, body: bytes) -> FileRecord:
+        """The record of a file with this content."""
+        return cls(name=name, size=len(body), sha256=hashlib.sha256(body).hexdigest())
 
 
 class Marker(Stored):

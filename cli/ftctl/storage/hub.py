@@ -67,14 +67,20 @@ def cached_hub_file(name: str, revision: str | None, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def client_error() -> type[Exception]:
+    """HTTPError of whichever client this version of the hub's library uses; it wraps none."""
+    from huggingface_hub import errors
+
+    found: type[Exception] = errors.HfHubHTTPError.__bases__[0]
+    return found
+
+
 @contextmanager
 def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
     where = f"model.model_name={name}"
-    # HTTPError of whichever client this version of the hub's library uses; it wraps none.
-    client_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
-    unreachable = (errors.LocalEntryNotFoundError, client_error, OSError)
+    unreachable = (errors.LocalEntryNotFoundError, client_error(), OSError)
     try:
         yield
     except errors.GatedRepoError as error:

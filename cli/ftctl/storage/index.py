@@ -66,7 +66,7 @@ def keep_packed(store: Store) -> None:
     """
     Pack the index once many records are newer than the pack, so that no list has to read them.
 
-    For the end of a stage, which is never in a hurry; what fails here is the next one's to do.
+    For the end of a stage that was not stopped; what fails here is the next one's to do.
     """
     try:
         list_runs(store)

@@ -12,7 +12,7 @@ from ftctl.contract.checksum import file_sha256
 from ftctl.contract.lineage import FileRecord, Marker
 from ftctl.contract.status import now
 from ftctl.errors import StorageError
-from ftctl.storage.base import DamagedError, NotFoundError, Progress, Readable, Store
+from ftctl.storage.base import DamagedError, NotFoundError, ObjectInfo, Progress, Readable, Store
 from ftctl.storage.files import os_errors
 from ftctl.storage.keys import check_key
 from ftctl.storage.parallel import each
@@ -72,7 +72,7 @@ def upload_folder(
         if (
             (known := there.get(name))
             and _is_here(path, known)
-            and _is_stored(store, prefix, known)
+            and _fits(store.stat(prefix + name), known)
         ):
             if progress:
                 progress(known.size)
@@ -134,20 +134,19 @@ def _covered(store: Store, prefix: str) -> dict[str, FileRecord]:
     return {file.name: file for file in content.files} if content else {}
 
 
-def _is_stored(store: Store, prefix: str, file: FileRecord) -> bool:
-    found = store.stat(prefix + file.name)
-    return found is not None and found.size == file.size
-
-
 def _look(store: Store, prefix: str, file: FileRecord) -> None:
     found = store.stat(prefix + file.name)
-    if found is None or found.size != file.size:
+    if not _fits(found, file):
         state = f"has {found.size} bytes" if found else "is missing"
         raise StorageError(
             f"the file {state}, where {file.size} bytes were written",
             where=_where(store, prefix + file.name),
             hint="Something else changed it. Upload it again.",
         )
+
+
+def _fits(found: ObjectInfo | None, file: FileRecord) -> bool:
+    return found is not None and found.size == file.size
 
 
 def _changed(store: Store, prefix: str, error: StorageError) -> StorageError:

@@ -11,10 +11,9 @@ import pytest
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.contract.layout import RunLayout
-from tests.e2e.cluster.conftest import address_towards
 from tests.e2e.cluster.custom import Custom, Kind
-from tests.e2e.cluster.git_runs import jobs_of, rendered
-from tests.e2e.cluster.git_server import Repository, repository
+from tests.e2e.cluster.git_runs import jobs_of, rendered, watched
+from tests.e2e.cluster.git_server import Repository
 from tests.e2e.cluster.laptop import Laptop, until
 
 APPLICATION = Kind("argoproj.io", "v1alpha1", "applications", "Application")
@@ -26,10 +25,7 @@ EMPTY = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresou
 @pytest.fixture
 def repo(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repository]:
     """A repository that Argo CD applies to the namespace, as docs/how-to/gitops.md has it."""
-    if not cluster.find(kinds.CUSTOM_RESOURCE, APPLICATION.definition):
-        pytest.skip("the cluster has no Argo CD")
-    with repository(tmp_path / "git", address_towards(cluster)) as served:
-        (served.folder / "runs").mkdir()
+    with watched(cluster, "Argo CD", APPLICATION, tmp_path / "git") as served:
         (served.folder / "runs" / "kustomization.yaml").write_text(EMPTY)
         served.commit("Begin")
         spec = {

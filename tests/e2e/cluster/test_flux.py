@@ -15,10 +15,9 @@ from ftctl.cluster.client import Cluster
 from ftctl.contract.labels import RUN, all_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
-from tests.e2e.cluster.conftest import address_towards
 from tests.e2e.cluster.custom import Custom, Kind
-from tests.e2e.cluster.git_runs import jobs_of, rendered
-from tests.e2e.cluster.git_server import Repository, repository
+from tests.e2e.cluster.git_runs import jobs_of, rendered, watched
+from tests.e2e.cluster.git_server import Repository
 from tests.e2e.cluster.laptop import STEPS, Laptop, until
 from tests.e2e.cluster.releases import pushed, values_of
 from tests.e2e.helm import CHART
@@ -35,10 +34,7 @@ _NOW = "reconcile.fluxcd.io/requestedAt"
 @pytest.fixture
 def source(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repository]:
     """A repository that Flux fetches."""
-    if not cluster.find(kinds.CUSTOM_RESOURCE, KUSTOMIZATION.definition):
-        pytest.skip("the cluster has no Flux")
-    with repository(tmp_path / "git", address_towards(cluster)) as served:
-        (served.folder / "runs").mkdir()
+    with watched(cluster, "Flux", KUSTOMIZATION, tmp_path / "git") as served:
         (served.folder / "runs" / ".keep").touch()
         shutil.copytree(CHART, served.folder / "chart")
         served.commit("Begin")

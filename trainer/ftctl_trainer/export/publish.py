@@ -163,8 +163,7 @@ class Publisher:
         for key in (self.layout.verification, self.layout.evaluation):
             if self.store.stat(key) is not None:
                 body = self.store.read(key)
-                digest = hashlib.sha256(body).hexdigest()
-                found.append(FileRecord(name=self._name(key), size=len(body), sha256=digest))
+                found.append(FileRecord.of(self._name(key), body))
         return found
 
 

@@ -126,7 +126,7 @@ def _environment(plan: Processes, folder: str) -> dict[str, str]:
     threads = str(max(1, available_threads() // plan.local))
     found = {_EXITS: folder, "FTCTL_THREADS": threads, "OMP_NUM_THREADS": threads}
     if plan.nodes == 1 and sys.platform == "linux":
-        found.setdefault("GLOO_SOCKET_IFNAME", os.environ.get("GLOO_SOCKET_IFNAME", "lo"))
+        found["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftctl.errors import StorageError
+from ftctl.storage.hub import client_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -64,8 +65,6 @@ def _hub_errors(repository: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     where = f"publish.hub={repository}"
-    # HTTPError of whichever client this version of the hub's library uses; it wraps none.
-    client_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
     except errors.HfHubHTTPError as error:
@@ -73,7 +72,7 @@ def _hub_errors(repository: str) -> Iterator[None]:
     except (errors.HFValidationError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise StorageError(f"the hub does not take this: {first}", where=where) from error
-    except (client_error, OSError) as error:
+    except (client_error(), OSError) as error:
         raise StorageError(
             f"the model hub does not answer: {type(error).__name__}",
             where=where,

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from ftctl.contract.runfile import ModelSource
+from ftctl.storage.hub import client_error
 from ftctl_trainer.push.hub import hub_api
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,9 @@ def base_licence(source: ModelSource) -> str | None:
 
 
 def _of_hub(name: str, revision: str) -> str | None:
-    from huggingface_hub import errors
-
-    # HTTPError of whichever client this version of the hub's library uses.
-    client_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     try:
         card = hub_api().model_info(name, revision=revision).card_data
-    except (client_error, OSError) as error:
+    except (client_error(), OSError) as error:
         log.warning("the licence of %s is not known: %s", name, type(error).__name__)
         return None
     return _text(card.get(_KEY)) if card else None

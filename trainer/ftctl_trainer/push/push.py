@@ -59,14 +59,14 @@ def push_published(ctx: StageContext, folder: Path | None = None) -> None:
         folder = ctx.workdir / "published"
         download_folder(ctx.store, ctx.layout.gguf, folder)
     body = ctx.store.read(ctx.layout.manifest)
+    manifest, digest = Manifest.model_validate_json(body), hashlib.sha256(body).hexdigest()
     files = [*_published(ctx, folder), _card(ctx)]
     for target, place in left.items():
         end_if_stopped(ctx.stop)
         ctx.lease.check()
         ctx.reporter.phase(f"pushing to {place}")
-        revision = _push(ctx, target, files, Manifest.model_validate_json(body))
+        revision = _push(ctx, target, files, manifest)
         log.info("pushed to %s (%s)", place, revision)
-        digest = hashlib.sha256(body).hexdigest()
         push = Push(
             target=target, place=place, revision=revision, manifest_sha256=digest, time=now()
         )
@@ -101,6 +101,4 @@ def _card(ctx: StageContext) -> tuple[Path, FileRecord]:
     text = model_card(collect(ctx.store, ctx.run.run_id), licence=base_licence(ctx.run.model))
     path = ctx.workdir / CARD
     path.write_text(text, encoding="utf-8")
-    body = text.encode()
-    digest = hashlib.sha256(body).hexdigest()
-    return path, FileRecord(name=CARD, size=len(body), sha256=digest)
+    return path, FileRecord.of(CARD, text.encode())
