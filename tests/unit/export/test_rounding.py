@@ -105,6 +105,23 @@ def test_it_adds_less_noise_than_chance_does() -> None:
     assert np.square(error).mean() < 0.6 * by_chance
 
 
+def test_rows_with_few_steps_to_make_make_them_in_different_columns() -> None:
+    """Whole steps of all rows in one column add up, whatever the column's input is."""
+    base = _on_grid(Kind.Q4_1)
+    step = np.abs(base).max() / 8
+    column = np.random.default_rng(2).normal(1, 0.3, base.shape[1]).clip(0.1)
+    tuned = base + (0.02 * step * column).astype(np.float32)
+
+    moved = np.abs(keep_update(tuned, base, Kind.Q4_1) - base) > step / 4
+    movable = np.abs(base) < 0.9 * np.abs(base).reshape(-1, 32).max(axis=1).repeat(32).reshape(
+        base.shape
+    )
+
+    assert 1 <= moved.sum(axis=1).mean() < 0.2 * base.shape[1]
+    share = moved.sum(axis=0) / np.maximum((moved | movable).sum(axis=0), 1)
+    assert share.max() < 0.5
+
+
 @EACH_KIND
 def test_ggml_finds_the_same_values_in_it(kind: Kind) -> None:
     base = _on_grid(kind)

@@ -6,11 +6,15 @@ of the type itself, as one that was read from a quantized file does: it moves ev
 the adapter is gone. (Measured on a 135M model from a Q4_1 file, exported to q4_1: to nearest, the
 file is 2.69 nats a token from the tuned model, which is 3.06 from its base.)
 
-Here the values whose updates are largest go one step further than the nearest, in each row just as
-many as bring the update back to its length: the rounding error then has no part along the update.
-What it has besides is least this way; rounding by chance, which is right on average too, has
-twice as much. Where values lie anywhere between grid points nearest does this by itself, and they
-are left to ggml.
+Here some values go one step further than the nearest, in each row just as many as bring the update
+back to its length: the rounding error then has no part along the update. Which ones is drawn, with
+the larger updates before the smaller. To take the largest alone has the least error besides, and
+does harm where updates are small against a step: a row then has a few whole steps to make, all rows
+make them in the columns where the update is largest, and what the columns' inputs have in common
+adds up. (The same model tuned for 12 steps, updates of 0.02 steps: 0.8 to 3.2 nats a token by the
+largest alone, 0.03 to 0.05 so.) The more steps a row has to make, the less is left to the draw.
+Where values lie anywhere between grid points nearest does this by itself, and they are left to
+ggml.
 """
 
 from __future__ import annotations
@@ -138,7 +142,8 @@ def _nearest(codes: Array, grid: _Grid) -> Array:
 def _one_further(at: _Rounding, nearest: Array) -> tuple[NDArray[np.bool_], Array]:
     """
     Which values have a grid point beyond the nearest on their update's side, and are short of it;
-    and how early each is to go there: its distance to the middle of the two, in updates.
+    and how early each is to go there: its distance to the middle of the two, in updates, times
+    what is drawn for it.
     """
     short = at.codes - nearest
     beyond = nearest + np.sign(at.update)
@@ -148,7 +153,24 @@ def _one_further(at: _Rounding, nearest: Array) -> tuple[NDArray[np.bool_], Arra
         movable &= at.blocks != value
     order = np.full_like(at.codes, np.inf)
     np.divide(0.5 - np.abs(short), np.abs(at.update), out=order, where=movable)
-    return movable, order
+    return movable, order * _drawn(at)
+
+
+def _drawn(at: _Rounding) -> Array:
+    """
+    A factor for every value's place in the order: a number from 0 to 1, and the row's mean update.
+
+    The numbers are hashes of the values and their places in the row (MurmurHash3's finalizer), so
+    that a tensor's bytes depend neither on a seed nor on the blocks it is worked through in.
+    """
+    rows = (len(at.lacking), -1)
+    bits = np.ascontiguousarray(at.blocks, np.float32).view(np.uint32).reshape(rows)
+    bits = bits ^ (np.arange(bits.shape[1], dtype=np.uint32) * np.uint32(0x9E3779B9))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = (bits ^ (bits >> np.uint32(shift))) * np.uint32(factor)
+    draw = ((bits ^ (bits >> np.uint32(16))).astype(np.float32) + 0.5) / np.float32(2**32)
+    mean = np.abs(at.update).reshape(rows).mean(axis=1, keepdims=True)
+    return np.asarray((draw + mean).reshape(at.update.shape), np.float32)
 
 
 def _limits(order: Array, gain: Array, lacking: Array) -> Array:
