@@ -108,18 +108,14 @@ def test_it_adds_less_noise_than_chance_does() -> None:
 def test_rows_with_few_steps_to_make_make_them_in_different_columns() -> None:
     """Whole steps of all rows in one column add up, whatever the column's input is."""
     base = _on_grid(Kind.Q4_1)
-    step = np.abs(base).max() / 8
-    column = np.random.default_rng(2).normal(1, 0.3, base.shape[1]).clip(0.1)
-    tuned = base + (0.02 * step * column).astype(np.float32)
+    update = np.random.default_rng(2).normal(size=base.shape[1]) * np.ones_like(base)
+    step = np.ptp(base.reshape(-1, 32), axis=1).mean() / 15
+    tuned = base + (0.02 * step * update).astype(np.float32)
 
-    moved = np.abs(keep_update(tuned, base, Kind.Q4_1) - base) > step / 4
-    movable = np.abs(base) < 0.9 * np.abs(base).reshape(-1, 32).max(axis=1).repeat(32).reshape(
-        base.shape
-    )
+    moved = np.abs(keep_update(tuned, base, Kind.Q4_1) - base) > step / 3
 
-    assert 1 <= moved.sum(axis=1).mean() < 0.2 * base.shape[1]
-    share = moved.sum(axis=0) / np.maximum((moved | movable).sum(axis=0), 1)
-    assert share.max() < 0.5
+    assert moved.sum(axis=1).min() >= 1
+    assert moved.mean(axis=0).max() < 0.4
 
 
 @EACH_KIND
