@@ -54,30 +54,44 @@ class Collator:
 
 class EndToEndCollator:
     """
-    Lays packed rows end to end, without padding, for attention kernels of variable length.
+    Lays rows end to end, without padding, for attention kernels of variable length.
 
     Those want to be told where each row begins: transformers hands `cu_seq_lens_*` and
-    `max_length_*` through to them.
+    `max_length_*` through to them. Rows that are packed already keep the beginnings inside them.
     """
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Return input_ids, labels and position_ids, int64, [1, tokens of all rows]."""
+        """
+        Return input_ids, labels and position_ids, int64, [1, tokens of all rows].
+
+        `row_lengths` are the tokens of every row, also of those that are packed into one.
+        `label_places` [N] are the places whose next token is a label, and `targets` [N] those
+        labels: found here, where no device has to wait for it.
+        """
         import torch
 
-        batch: dict[str, Any] = {
-            name: torch.tensor([[value for row in rows for value in row[name]]])
-            for name in ("input_ids", "labels", "position_ids")
-        }
+        columns: dict[str, list[int]] = {"input_ids": [], "labels": [], "position_ids": []}
+        for row in rows:
+            columns["input_ids"] += row["input_ids"]
+            # The token before a row's first is another row's.
+            columns["labels"] += [IGNORED, *row["labels"][1:]]
+            columns["position_ids"] += row.get("position_ids") or range(len(row["input_ids"]))
+        batch: dict[str, Any] = {name: torch.tensor([ids]) for name, ids in columns.items()}
         tokens = batch["position_ids"].shape[1]
         starts = (batch["position_ids"][0] == 0).nonzero().flatten()
         ends = torch.cat([starts, torch.tensor([tokens])]).to(torch.int32)
-        longest = int(ends.diff().max())
+        lengths = ends.diff().tolist()
+        longest = max(lengths)
+        places = (batch["labels"][0, 1:] != IGNORED).nonzero().flatten()
         return {
             **batch,
             "cu_seq_lens_q": ends,
             "cu_seq_lens_k": ends,
             "max_length_q": longest,
             "max_length_k": longest,
+            "row_lengths": lengths,
+            "label_places": places,
+            "targets": batch["labels"][0, places + 1],
             "real_tokens": torch.tensor([sum(map(_real, rows))]),
         }
 

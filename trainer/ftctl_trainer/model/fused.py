@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import Function
 
+from ftctl_trainer.model.frozen import Weight, frozen_weight, has_plain_lora
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 _log = logging.getLogger(__name__)
-
-# Returns the frozen weight [out, in] in the dtype asked for.
-Weight = Callable[[torch.dtype], "Tensor"]
 
 
 def fuse_lora(model: Any) -> int:
@@ -38,45 +37,13 @@ def fuse_lora(model: Any) -> int:
     layers = [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
     fused = 0
     for layer in layers:
-        weight = _frozen_weight(layer.get_base_layer())
-        if weight is not None and _is_plain(layer):
+        weight = frozen_weight(layer.get_base_layer())
+        if weight is not None and has_plain_lora(layer):
             layer.forward = partial(_forward, layer, layer.forward, weight)
             fused += 1
     if fused < len(layers):
         _log.info("%d of %d LoRA layers keep PEFT's own forward", len(layers) - fused, len(layers))
     return fused
-
-
-def _is_plain(layer: Any) -> bool:
-    if len(layer.active_adapters) != 1 or layer.active_adapters[0] not in layer.lora_A:
-        return False
-    name = layer.active_adapters[0]
-    return (
-        isinstance(layer.lora_A[name], torch.nn.Linear)
-        and isinstance(layer.lora_dropout[name], torch.nn.Identity)
-        and layer.lora_A[name].bias is None
-        and layer.lora_B[name].bias is None
-        and name not in getattr(layer, "lora_variant", {})
-    )
-
-
-def _frozen_weight(base: Any) -> Weight | None:
-    """How to get a layer's weight; None where it cannot be had as a matrix."""
-    from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
-
-    if isinstance(base, Linear4bit):
-
-        def dequantized(dtype: torch.dtype) -> Tensor:
-            # A weight that is split among processes leaves its state with the layer.
-            state = getattr(base.weight, "quant_state", None) or base.quant_state
-            weight: Tensor = dequantize_4bit(base.weight.data, state).to(dtype)
-            return weight
-
-        return dequantized
-    if type(base) is torch.nn.Linear and not base.weight.requires_grad:
-        return base.weight.to
-    return None
 
 
 def _forward(layer: Any, plain: Callable[..., Tensor], weight: Weight, x: Tensor) -> Tensor:

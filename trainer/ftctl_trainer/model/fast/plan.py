@@ -1,0 +1,76 @@
+"""What a training step keeps for its backward pass, and what it computes again, half by half."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ftctl_trainer.model.fast.blocks import Attention, Mlp
+from ftctl_trainer.model.fast.head import PART_BYTES
+
+if TYPE_CHECKING:
+    from ftctl_trainer.model.fast.install import FastModel
+
+_log = logging.getLogger(__name__)
+
+# Of the memory that is free, for what the allocator cannot hand out in pieces of the right size.
+_SHARE = 0.93
+# Bytes a trained weight: gradient and AdamW's two moments, float32.
+_TRAINED_BYTES = 12
+
+
+def keep_what_fits(fast: FastModel, setting: bool | str, tokens: int) -> None:
+    """
+    Decide for every half of every layer whether its products are kept.
+
+    Args:
+        setting: training.gradient_checkpointing: true keeps none, false all, auto what there is
+            memory for.
+        tokens: the most of a forward pass.
+    """
+    halves: list[Mlp | Attention] = [*fast.mlps, *fast.attentions]
+    for half in halves:
+        half.keeps = not setting
+    if setting != "auto":
+        return
+    free = _free_bytes() * _SHARE - _always_bytes(fast, tokens)
+    for half in halves:
+        free -= tokens * half.kept_bytes(fast.width_bytes)
+        half.keeps = free >= 0
+    kept = [sum(half.keeps for half in kind) for kind in (fast.attentions, fast.mlps)]
+    _log.info(
+        "%d tokens a pass: attention of %d and gates of %d of %d layers are kept for the backward "
+        "pass, the others computed again",
+        tokens,
+        *kept,
+        len(fast.mlps),
+    )
+
+
+def most_tokens(lengths: Sequence[int], rows: int) -> int:
+    """Tokens of a pass of the `rows` longest sequences."""
+    return sum(sorted(lengths)[-rows:])
+
+
+def _always_bytes(fast: FastModel, tokens: int) -> float:
+    """What a step takes besides: the inputs of all halves, the largest half at work, the head."""
+    width = fast.width_bytes
+    mlp = fast.mlps[0]
+    hidden, wide = mlp.gate_up.inputs, mlp.gate_up.outputs
+    inputs = 2 * (len(fast.mlps) + 1) * hidden * width
+    at_work = (2 * wide + 5 * hidden) * width
+    dense = (mlp.gate_up.inputs + mlp.down.outputs) * wide * width
+    trained = sum(weight.numel() for weight in fast.causal.parameters() if weight.requires_grad)
+    return tokens * (inputs + at_work) + dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
+
+
+def _free_bytes() -> float:
+    """Of the GPU's memory what this process may still take, and what it holds unused."""
+    free, total = torch.cuda.mem_get_info()
+    held = torch.cuda.memory_reserved()
+    unused = held - torch.cuda.memory_allocated()
+    limit = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)() * total
+    return min(free, max(limit - held, 0)) + unused

@@ -1,0 +1,204 @@
+"""Linear layers that share an input, each frozen with LoRA on it or without, as one product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ftctl_trainer.model.fast.float8 import Float8
+from ftctl_trainer.model.frozen import frozen_weight, has_plain_lora
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ftctl_trainer.model.frozen import Weight
+
+
+class Projections:
+    """
+    y = x W' + s (x A') B' + bias of several layers side by side (arXiv:2106.09685, section 4.1).
+
+    Their weights are dequantized into one matrix, their A lie one above the other, their B along a
+    diagonal: one large product instead of several. The small second product of LoRA is part of the
+    large one too where the input leaves room for x A' behind its columns, as `spare` says: B then
+    stands behind the columns of W, and in the backward pass A below its rows. By itself that
+    product would read and write all of y for the little that it adds.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        """
+        Args:
+            layers: PEFT LoRA layers or frozen linear ones.
+        Raises:
+            ValueError: one of them is of a kind that this is not written for.
+        """
+        self.weights: list[Weight] = []
+        self.widths: list[int] = []
+        self.float8: Float8 | None = None
+        self._members: list[tuple[int, Any, Any, float]] = []
+        biases = []
+        for number, layer in enumerate(layers):
+            base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+            weight = frozen_weight(base)
+            if weight is None:
+                raise ValueError(f"{type(base).__name__} is no frozen layer")
+            if base is not layer:
+                if not has_plain_lora(layer):
+                    raise ValueError("LoRA with dropout, biases or a variant of its own")
+                name = layer.active_adapters[0]
+                a, b = layer.lora_A[name], layer.lora_B[name]
+                self._members.append((number, a, b, layer.scaling[name]))
+            self.weights.append(weight)
+            self.widths.append(base.out_features)
+            biases.append(base.bias)
+        self.inputs = int(base.in_features)
+        self.outputs = sum(self.widths)
+        given = [bias for bias in biases if bias is not None]
+        if given and len(given) < len(biases):
+            raise ValueError("some of the layers have a bias and others have none")
+        self._bias = torch.cat([bias.detach() for bias in given]) if given else None
+        self._kept: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        """Of all members together, up to a multiple of 8: rows stay aligned to 16 bytes."""
+        return -(-sum(a.weight.shape[0] for _, a, _, _ in self._members) // 8) * 8
+
+    @property
+    def spare(self) -> int:
+        """Columns to leave free behind an input, and behind a gradient of the output."""
+        return 0 if self.float8 else self.rank
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """A and B of every layer that has them."""
+        return [part for _, a, b, _ in self._members for part in (a.weight, b.weight)]
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of the dequantized matrix in half precision, or in both orders of 8-bit floats."""
+        return (self.outputs + self.rank) * (self.inputs + self.rank) * 2
+
+    def keep_matrix(self, dtype: torch.dtype) -> None:
+        """Dequantize once and for all."""
+        if self.float8 is not None:
+            self.float8.keep()
+        else:
+            self._kept = self._matrix(dtype)
+
+    def forward(self, x: Tensor, plus: Tensor | None = None, spare: int = 0) -> tuple[Tensor, ...]:
+        """
+        Multiply.
+
+        Args:
+            x: [T, in], or [T, in + spare] with room for x A'.
+            plus: [T, out], added to the product.
+            spare: columns to leave free behind y; none with 8-bit products.
+        Returns:
+            y, [T, out + spare], and x A', [T, rank], which `backward` needs.
+        """
+        down, up = self._adapter(x.dtype)
+        if self._bias is not None:
+            bias = self._bias.to(x.dtype)
+            plus = bias if plus is None else plus + bias
+        inputs = x[:, : self.inputs]
+        low = torch.mm(inputs, down.T)
+        if self.float8 is not None:
+            y = self.float8.forward(inputs).addmm_(low, up.T)
+            return y if plus is None else y.add_(plus), low
+        whole = x.new_empty(len(x), self.outputs + spare)
+        y = whole[:, : self.outputs]
+        matrix = self._matrix(x.dtype)
+        if x.shape[1] > self.inputs:
+            x[:, self.inputs :] = low
+            matrix[: self.outputs, self.inputs :] = up
+            _product(x, matrix[: self.outputs].T, plus, y)
+        else:
+            _product(x, matrix[: self.outputs, : self.inputs].T, plus, y)
+            y.addmm_(low, up.T)
+        return whole, low
+
+    def low(self, x: Tensor) -> Tensor:
+        """Only x A'."""
+        return x[:, : self.inputs] @ self._adapter(x.dtype)[0].T
+
+    def backward(self, grad: Tensor, x: Tensor, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradients of x, [T, in], and, in their own dtype, of `parameters`."""
+        dx, grad_low = self.backward_input(grad)
+        return dx, self.backward_parameters(grad, grad_low, x, low)
+
+    def backward_input(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return the gradients of x and of x A'.
+
+        Args:
+            grad: [T, out], or [T, out + spare] with room for the gradient of x A'.
+        """
+        down, up = self._adapter(grad.dtype)
+        own = grad[:, : self.outputs]
+        grad_low = own @ up
+        if self.float8 is not None:
+            dx = self.float8.backward(own)
+            return dx.addmm_(grad_low, down), grad_low
+        matrix = self._matrix(grad.dtype)
+        if grad.shape[1] > self.outputs:
+            grad[:, self.outputs :] = grad_low
+            matrix[self.outputs :, : self.inputs] = down
+            return grad @ matrix[:, : self.inputs], grad_low
+        dx = own @ matrix[: self.outputs, : self.inputs]
+        return dx.addmm_(grad_low, down), grad_low
+
+    def backward_parameters(
+        self, grad: Tensor, grad_low: Tensor, x: Tensor, low: Tensor
+    ) -> list[Tensor]:
+        """Return the gradients of `parameters`, in their own dtype."""
+        d_down = grad_low.T @ x[:, : self.inputs]
+        d_up = grad[:, : self.outputs].T @ low
+        found = []
+        for out, rank, a, b, scale in self._places():
+            found.append(d_down[rank].to(a.weight.dtype))
+            found.append(d_up[out, rank].to(b.weight.dtype).mul_(scale))
+        return found
+
+    def _matrix(self, dtype: torch.dtype) -> Tensor:
+        """All weights, one below the other, with room for B and A: [out + rank, in + rank]."""
+        if self._kept is not None and self._kept.dtype == dtype:
+            return self._kept
+        rank, device = self.rank, self.weights[0].device
+        shape = (self.outputs + rank, self.inputs + rank)
+        matrix = torch.empty(shape, dtype=dtype, device=device)
+        start = 0
+        for weight, width in zip(self.weights, self.widths, strict=True):
+            weight(dtype, matrix[start : start + width, : self.inputs])
+            start += width
+        return matrix
+
+    def _adapter(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The A of all members, [rank, in], and their scaled B on a diagonal, [out, rank]."""
+        device = self.weights[0].device
+        down = torch.zeros(self.rank, self.inputs, dtype=dtype, device=device)
+        up = torch.zeros(self.outputs, self.rank, dtype=dtype, device=device)
+        for out, rank, a, b, scale in self._places():
+            down[rank] = a.weight.detach()
+            up[out, rank] = b.weight.detach() * scale
+        return down, up
+
+    def _places(self) -> list[tuple[slice, slice, Any, Any, float]]:
+        found, rank = [], 0
+        for number, a, b, scale in self._members:
+            start = sum(self.widths[:number])
+            size = a.weight.shape[0]
+            found.append(
+                (slice(start, start + self.widths[number]), slice(rank, rank + size), a, b, scale)
+            )
+            rank += size
+        return found
+
+
+def _product(x: Tensor, weight: Tensor, plus: Tensor | None, out: Tensor) -> None:
+    if plus is None:
+        torch.mm(x, weight, out=out)
+    else:
+        torch.addmm(plus, x, weight, out=out)
