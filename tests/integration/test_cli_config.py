@@ -108,8 +108,8 @@ def test_validate_says_what_will_run() -> None:
             id="literal-token",
         ),
         pytest.param(
-            ["training.compute=fp8"],
-            "error: training.compute=fp8 is not available in this version\n"
+            ["model.use_8bit=true", "quantize.merge_base=nf4"],
+            "error: quantize.merge_base=nf4 with model.use_8bit is not available in this version\n"
             "Leave it at its default.\n",
             id="not-available",
         ),

@@ -12,7 +12,7 @@ from ftctl.data.baselines import baselines, overlap
 from ftctl.data.example import Example
 from ftctl.data.parts import answer_text, request_of
 from ftctl.data.scoring import score_rows
-from ftctl_trainer.data.chat import ChatFormat
+from ftctl_trainer.data.chat import IGNORED, ChatFormat
 from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.data.template import prompt_messages
 from ftctl_trainer.generate import greedy_answers, stop_token_ids
@@ -32,9 +32,17 @@ class Answering:
     batch_size: int
 
 
-def empty_evaluation(rows: RunRows, always_allowed: Sequence[str]) -> Evaluation:
-    """What can be said without a model: baselines, overlap, and the samples to be answered."""
+def empty_evaluation(
+    rows: RunRows, always_allowed: Sequence[str], max_new_tokens: int | None
+) -> Evaluation:
+    """
+    What can be said without a model: baselines, overlap, and the samples to be answered.
+
+    Args:
+        max_new_tokens: testing.max_new_tokens.
+    """
     return Evaluation(
+        answer_tokens=max_new_tokens or _room_for(rows.test_tokens.labels),
         baselines=baselines(rows.train, rows.test, always_allowed),
         overlap=overlap(rows.train, rows.test),
         samples=[_sample(row) for row in rows.test],
@@ -94,6 +102,12 @@ def _answers(
         on_batch=on_batch,
     )
     return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in tokens]
+
+
+def _room_for(labels: Sequence[Sequence[int]]) -> int:
+    """Tokens that let every right answer end, and show where one of the model's does not."""
+    longest = max((sum(label != IGNORED for label in row) for row in labels), default=0)
+    return math.ceil(1.25 * longest) + 4
 
 
 def _sample(row: Example) -> Sample:

@@ -51,7 +51,6 @@ def refuse_unavailable(config: Config) -> None:
     """
     training, quantize, cluster = config.training, config.quantize, config.cluster
     wanted = {
-        "training.compute=fp8": training.compute == "fp8",
         f"quantize.merge_base={quantize.merge_base} with model.use_8bit": (
             quantize.merge_base != "full" and config.model.use_8bit
         ),

@@ -79,3 +79,4 @@ class Evaluation(Stored):
     baselines: Baselines = Baselines()
     overlap: Overlap | None = None
     samples: list[Sample] = Field(default_factory=list)
+    answer_tokens: int | None = Field(None, description="tokens that an answer was allowed")

@@ -152,7 +152,10 @@ class TestingConfig(Section):
     output_test_file: str | None = Field(
         None, description="write every answer to this JSON file too"
     )
-    max_new_tokens: Positive = Field(256, description="tokens an answer may have")
+    max_new_tokens: Positive | None = Field(
+        256,
+        description="tokens an answer may have; null: a quarter more than the longest right one",
+    )
     limit: int | None = Field(None, ge=1, description="answer only the first rows")
     batch_size: Positive = Field(16, description="answers generated at once")
 

@@ -67,7 +67,9 @@ def convert_host(shape: Architecture, config: Config) -> dict[str, int]:
     """
     largest = max(shape.embedding_weights, *(item.weights for item in shape.linears))
     files = [gguf_bytes(shape, qtype) for qtype in config.model.qtypes]
-    context = config.training.max_seq_length + config.testing.max_new_tokens
+    # Where answers have no limit of their own, none is longer than a row.
+    answer = config.testing.max_new_tokens or config.training.max_seq_length
+    context = config.training.max_seq_length + answer
     cache = 2 * 2 * context * shape.layers * shape.kv_size
     return {
         "libraries": LIBRARIES_BYTES,

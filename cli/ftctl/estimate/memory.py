@@ -109,7 +109,8 @@ def _answers(shape: Architecture, config: Config, load: Load) -> Phase:
     if not gpu and not config.model.use_8bit:
         parts["dense copy"] = FLOAT32 * shape.parameters
         width = FLOAT32
-    tokens = config.testing.batch_size * (load.length + config.testing.max_new_tokens)
+    answer = config.testing.max_new_tokens or load.answer
+    tokens = config.testing.batch_size * (load.length + answer)
     parts["key-value cache"] = 2 * width * tokens * shape.layers * shape.kv_size
     parts["activations"] = _passing(shape, config, config.testing.batch_size * load.length)
     return Phase(name="answers", parts=parts)

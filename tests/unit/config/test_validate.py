@@ -120,33 +120,22 @@ def test_an_unknown_quantization_type_is_answered_with_the_nearest() -> None:
     assert caught.value.hint == "Did you mean q4_k_m?"
 
 
-@pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [
-        pytest.param("training", "compute", "fp8", id="fp8"),
-    ],
-)
-def test_what_this_version_cannot_do_is_refused(section: str, key: str, value: object) -> None:
-    config = checked({section: {key: value}})
-    shown = "true" if value is True else value
-    with pytest.raises(ConfigError, match=f"{section}.{key}={shown} is not available"):
-        refuse_unavailable(config)
-
-
 def test_only_what_is_set_is_named() -> None:
     config = checked(
         {
-            "training": {"packing": True, "compute": "fp8"},
+            "training": {"packing": True, "method": "sft"},
             "model": {"use_8bit": True},
             "quantize": {"merge_base": "nf4"},
+            "cluster": {"gpus": 2, "shard": True},
         }
     )
     with pytest.raises(ConfigError) as caught:
         refuse_unavailable(config)
     assert str(caught.value) == (
         "2 problems in the configuration\n"
-        "  training.compute=fp8 is not available in this version. Leave it at its default.\n"
         "  quantize.merge_base=nf4 with model.use_8bit is not available in this version. "
+        "Leave it at its default.\n"
+        "  cluster.shard with model.use_8bit is not available in this version. "
         "Leave it at its default."
     )
 

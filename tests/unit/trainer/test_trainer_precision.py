@@ -27,6 +27,12 @@ NEW_CPU, OLD_CPU = Machine(gpu=False, bf16=True), Machine(gpu=False, bf16=False)
             id="a-flag-overrides-autocast-alone",
         ),
         pytest.param(
+            Machine(gpu=True, bf16=True, fp8=True),
+            {"torch_dtype": "float16", "compute": "fp8"},
+            Precision("bfloat16", "bf16", float8=True),
+            id="fp8",
+        ),
+        pytest.param(
             NEW_GPU,
             {"torch_dtype": "float16", "fp16": True, "compute": "bf16"},
             Precision("bfloat16", "bf16"),
@@ -35,13 +41,15 @@ NEW_CPU, OLD_CPU = Machine(gpu=False, bf16=True), Machine(gpu=False, bf16=False)
         pytest.param(
             NEW_CPU,
             {"torch_dtype": "float16"},
-            Precision("bfloat16", None, "a CPU has no float16 arithmetic: training in bfloat16"),
+            Precision(
+                "bfloat16", None, note="a CPU has no float16 arithmetic: training in bfloat16"
+            ),
             id="float16-on-a-new-cpu",
         ),
         pytest.param(
             OLD_CPU,
             {"torch_dtype": "float16"},
-            Precision("float32", None, "a CPU has no float16 arithmetic: training in float32"),
+            Precision("float32", None, note="a CPU has no float16 arithmetic: training in float32"),
             id="float16-on-an-old-cpu",
         ),
         pytest.param(

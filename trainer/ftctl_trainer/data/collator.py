@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Sequence[int]]
 
+# What EndToEndCollator says that transformers' models do not take.
+OWN_COLUMNS = frozenset({"row_lengths", "label_places", "targets"})
+
 
 class Collator:
     """

@@ -12,12 +12,13 @@ from trl import SFTConfig, SFTTrainer
 from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.steps import steps_of
-from ftctl_trainer.data.collator import Collator, EndToEndCollator
+from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator
 from ftctl_trainer.data.packing import packed
 from ftctl_trainer.data.tokenize import TokenizedRows
 from ftctl_trainer.methods.method import Told, dataset
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.attention import lays_end_to_end
+from ftctl_trainer.model.fast.install import fast_model
 from ftctl_trainer.model.labels import label_loss_sum, mean_label_loss
 from ftctl_trainer.processes.rows import SharedBatches, SharedLoader, blank_row, epoch_order
 
@@ -65,7 +66,9 @@ class Sft:
             train_dataset=dataset([*self.rows, *blank]),
             eval_dataset=dataset(self.held_out) if self.held_out else None,
             data_collator=(
-                EndToEndCollator() if self.training.packing and lays_end_to_end(model) else pads
+                EndToEndCollator()
+                if lays_end_to_end(model, packing=self.training.packing)
+                else pads
             ),
             processing_class=self.tokenizer,
             callbacks=[progress],
@@ -142,12 +145,14 @@ class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """Return a forward pass's share of the step's mean loss, nats a label token."""
         real_tokens = inputs.pop("real_tokens").sum()
-        if self.args.device.type == "cpu":
-            # TRL's chunked head scores every position where there is no Triton.
+        if self.args.device.type == "cpu" or fast_model(model) is not None:
+            # TRL's chunked head scores every position where there is no Triton, and reads what it
+            # counts from the device in every pass.
             count = torch.as_tensor(num_items_in_batch).clamp(min=1)
             # The processes' gradients are averaged, and the step's tokens are those of all.
             loss = label_loss_sum(model, inputs) * self.progress.group.world / count
         else:
-            loss = super().compute_loss(model, inputs, False, num_items_in_batch)
+            known = {name: part for name, part in inputs.items() if name not in OWN_COLUMNS}
+            loss = super().compute_loss(model, known, False, num_items_in_batch)
         self.progress.add(loss.detach(), real_tokens)
         return loss

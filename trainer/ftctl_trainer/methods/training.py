@@ -14,6 +14,8 @@ from ftctl_trainer.methods.arguments import common_arguments
 from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.model.activations import recomputes
+from ftctl_trainer.model.fast.install import fast_model
+from ftctl_trainer.model.fast.plan import keep_what_fits, most_tokens
 from ftctl_trainer.model.lora import load_weights, trainable
 from ftctl_trainer.model.precision import Precision
 from ftctl_trainer.processes.group import Group
@@ -40,6 +42,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
     done = _fetched(checkpoints, start, group)
     counters = Counters.read(start) if done is not None else Counters()
     ctx.reporter.rewind(done or 0)
+    recomputes = _plan_memory(training, tuned, method, group)
     trainer = _built(
         tuned,
         lambda: method.trainer(
@@ -49,7 +52,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
                 precision=precision,
                 shuffle=ctx.run.config.dataset.shuffle,
                 evaluates=method.evaluates,
-                recomputes=group.from_first(lambda: _recomputes(training, tuned, method)),
+                recomputes=recomputes,
                 output_dir=workdir / "training",
                 world=group.world,
             ),
@@ -84,8 +87,17 @@ def _fetched(checkpoints: Checkpoints, folder: Path, group: Group) -> int | None
     return done
 
 
-def _recomputes(training: TrainingConfig, tuned: Any, method: Method) -> bool:
-    return recomputes(training.gradient_checkpointing, tuned, method.lengths, method.batch_rows)
+def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Group) -> bool:
+    """Decide what is kept for the backward pass; return whether the trainer is to recompute."""
+    setting, fast = training.gradient_checkpointing, fast_model(tuned)
+    if fast is None:
+        return group.from_first(
+            lambda: recomputes(setting, tuned, method.lengths, method.batch_rows)
+        )
+    tokens = most_tokens(method.lengths, method.batch_rows)
+    # Other methods hold logits of all tokens, and some generate.
+    keep_what_fits(fast, setting, tokens, others=0.0 if training.method == "sft" else 0.4)
+    return False
 
 
 def _built(tuned: Any, build: Callable[[], Any]) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftctl_trainer.model.fast.install import fast_model
+
 _FLASH, _EAGER = "flash_attention_2", "eager"
 # Up to so many tokens plain matrix products beat PyTorch's fused kernel on a CPU. Measured, forward
 # and backward of 8 rows, 9 heads of 64 in bfloat16, two cores: 65 against 118 ms at 128 tokens,
@@ -32,6 +34,8 @@ def choose_attention(asked: str | None, *, packing: bool, dtype: str, longest: i
     return _FLASH if packing and dtype != "float32" and is_flash_attn_2_available() else None
 
 
-def lays_end_to_end(model: Any) -> bool:
-    """Whether the model's attention wants packed rows in one line, not in rows that are padded."""
-    return str(model.config._attn_implementation).startswith("flash_attention")
+def lays_end_to_end(model: Any, *, packing: bool) -> bool:
+    """Whether the model's attention wants rows in one line, not in rows that are padded."""
+    if fast_model(model) is not None:
+        return True
+    return packing and str(model.config._attn_implementation).startswith("flash_attention")

@@ -53,9 +53,20 @@ def label_logits(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
 
 
 def label_loss_sum(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """Sum of the negative log-likelihoods of a batch's labels, in nats; a scalar with gradient."""
+    """
+    Sum of the negative log-likelihoods of a batch's labels, in nats; a scalar with gradient.
+
+    Args:
+        batch: as `label_logits` takes it, or for a model with fast layers as `EndToEndCollator`
+            makes it.
+    """
     import torch
 
+    from ftctl_trainer.model.fast.install import fast_label_loss, fast_model
+
+    fast = fast_model(model)
+    if fast is not None and "label_places" in batch:
+        return fast_label_loss(model, fast, batch)
     logits, targets = label_logits(model, batch)
     return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 

@@ -12,8 +12,15 @@ from ftctl.errors import ConfigError
 Autocast = Literal["fp16", "bf16"]
 Compute = Literal["bf16", "fp16", "fp32", "fp8"]
 
-_BY_COMPUTE: dict[str, Dtype] = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_BY_COMPUTE: dict[str, Dtype] = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "fp8": "bfloat16",
+}
 _AUTOCAST: dict[Dtype, Autocast | None] = {"float16": "fp16", "bfloat16": "bf16", "float32": None}
+# Ada and newer (compute capability) multiply 8-bit floats.
+_FLOAT8_CAPABILITY = (8, 9)
 # Flags of /proc/cpuinfo: x86 AVX-512 and AMX, and Arm.
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
@@ -25,6 +32,8 @@ class Machine:
     gpu: bool
     bf16: bool
     """The GPU, or else the CPU, multiplies bfloat16 in hardware."""
+    fp8: bool = False
+    """It is a GPU that multiplies 8-bit floats in hardware."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Precision:
 
     dtype: Dtype
     autocast: Autocast | None
+    float8: bool = False
+    """The products with the frozen base are in 8-bit floats, all else in `dtype`."""
     note: str = ""
     """What a user should know: something else than asked for is used."""
 
@@ -53,9 +64,9 @@ def choose_precision(
     Raises:
         ConfigError: the machine lacks what was asked for.
     """
-    if compute == "fp8":
+    if compute == "fp8" and not machine.fp8:
         raise ConfigError(
-            "fp8 is not available here",
+            "fp8 is not available here: it takes a GPU of compute capability 8.9 or more",
             where="training.compute",
             hint="Use bf16, or leave training.compute null.",
         )
@@ -71,7 +82,7 @@ def choose_precision(
             where="training.compute" if compute else "model.torch_dtype",
             hint="Use float16: model.torch_dtype=float16.",
         )
-    return Precision(dtype, autocast)
+    return Precision(dtype, autocast, float8=compute == "fp8")
 
 
 def this_machine() -> Machine:
@@ -79,7 +90,11 @@ def this_machine() -> Machine:
     import torch
 
     if torch.cuda.is_available():
-        return Machine(gpu=True, bf16=torch.cuda.is_bf16_supported(including_emulation=False))
+        return Machine(
+            gpu=True,
+            bf16=torch.cuda.is_bf16_supported(including_emulation=False),
+            fp8=torch.cuda.get_device_capability() >= _FLOAT8_CAPABILITY,
+        )
     return Machine(gpu=False, bf16=_cpu_has_bf16())
 
 
@@ -90,7 +105,7 @@ def _on_cpu(machine: Machine, dtype: Dtype, autocast: Autocast | None) -> Precis
     if dtype != "float16":
         return Precision(dtype, None)
     usable: Dtype = "bfloat16" if machine.bf16 else "float32"
-    return Precision(usable, None, f"a CPU has no float16 arithmetic: training in {usable}")
+    return Precision(usable, None, note=f"a CPU has no float16 arithmetic: training in {usable}")
 
 
 def _cpu_has_bf16() -> bool:

@@ -61,6 +61,9 @@ from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
 
+# Where the train stage did not say how long an answer may be.
+_MOST_ANSWER_TOKENS = 256
+
 
 def run_convert(ctx: StageContext) -> None:
     """
@@ -241,7 +244,7 @@ def _answer(ctx: StageContext, files: dict[str, list[Path]]) -> None:
             parts[0],
             [prompt_messages(row, template) for row in rows],
             prompt_tokens=config.training.max_seq_length,
-            max_new_tokens=config.testing.max_new_tokens,
+            max_new_tokens=evaluation.answer_tokens or _MOST_ANSWER_TOKENS,
             threads=ctx.threads,
             stop=ctx.stop,
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ftctl.contract import layout
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
+from ftctl.errors import ConfigError
 from ftctl.storage.adapters import pull_adapter
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
@@ -27,6 +28,7 @@ from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.attention import choose_attention
 from ftctl_trainer.model.dense import dense_copy, make_dense, quantized_layers
+from ftctl_trainer.model.fast.install import install, refuse_fast
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, load_weights, trainable
@@ -101,7 +103,11 @@ def _tune(
     evaluation = ctx.group.from_first(
         lambda: (
             stored_evaluation(ctx.store, ctx.layout)
-            or empty_evaluation(rows, ctx.run.config.dataset.always_allowed_actions)
+            or empty_evaluation(
+                rows,
+                ctx.run.config.dataset.always_allowed_actions,
+                ctx.run.config.testing.max_new_tokens,
+            )
         )
     )
     # Where each process has a part of the base only, all take part in every forward pass.
@@ -171,12 +177,33 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision, *, longe
         pull_adapter(ctx.store, ctx.run.init_adapter, start)
         load_weights(tuned, start)
         _log.info("going on from the adapter of %s", ctx.run.init_adapter.name)
-    fuse_lora(tuned)
+    _speed_up(tuned, precision, shards=ctx.group.shards)
     if ctx.group.shards:
         shard_base(tuned, ctx.group)
     count = sum(weight.numel() for weight in trainable(tuned).values())
     _log.info("%s trainable weights, base in %s", f"{count:,}", precision.dtype)
     return tuned
+
+
+def _speed_up(tuned: Any, precision: Precision, *, shards: bool) -> None:
+    """Put faster layers in place of transformers' and PEFT's, as far as there are any."""
+    try:
+        refuse_fast(shards=shards)
+        install(tuned, float8=precision.float8)
+    except ValueError as error:
+        if precision.float8:
+            raise ConfigError(
+                f"fp8 is not written for this: {error}",
+                where="training.compute",
+                hint="Use bf16, or leave training.compute null.",
+            ) from error
+        _log.info("the layers stay transformers' own: %s", error)
+        fuse_lora(tuned)
+    else:
+        _log.info(
+            "layers: fused, their frozen products in %s",
+            "fp8" if precision.float8 else precision.dtype,
+        )
 
 
 def _evaluate(
@@ -201,7 +228,7 @@ def _evaluate(
         model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
     answering = Answering(
         generates=config.testing.test,
-        max_new_tokens=config.testing.max_new_tokens,
+        max_new_tokens=evaluation.answer_tokens or SAMPLE_TOKENS,
         batch_size=config.testing.batch_size,
     )
     scores, answers = evaluate_model(
@@ -247,7 +274,10 @@ def _publish_reference(
             tokenizer,
             choose_sequences(source, verify.tokens),
             [prompt_messages(row, rows.template) for row in examples[:_CHATS_COMPARED]],
-            keep=Keep(verify.top, min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens)),
+            keep=Keep(
+                verify.top,
+                min(SAMPLE_TOKENS, ctx.run.config.testing.max_new_tokens or SAMPLE_TOKENS),
+            ),
             nf4=nf4,
             on_row=partial(end_if_stopped, ctx.stop),
         )

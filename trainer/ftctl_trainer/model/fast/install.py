@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +17,6 @@ from ftctl_trainer.model.fast.projections import Projections
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_log = logging.getLogger(__name__)
 
 # Architectures whose layer is what blocks.py computes.
 _KNOWN = frozenset({"llama", "mistral", "qwen2"})
@@ -69,9 +67,21 @@ class FastModel:
             )
 
     @property
+    def products(self) -> list[Projections]:
+        """Those of all layers."""
+        of_attention = [part for half in self.attentions for part in (half.qkv, half.out)]
+        return of_attention + [part for half in self.mlps for part in (half.gate_up, half.down)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the values between layers."""
+        dtype: torch.dtype = self.inner.embed_tokens.weight.dtype
+        return dtype
+
+    @property
     def width_bytes(self) -> int:
         """Bytes of a value between layers."""
-        return int(self.inner.embed_tokens.weight.element_size())
+        return self.dtype.itemsize
 
     def hidden(self, embedded: Tensor, positions: Tensor, lengths: Sequence[int]) -> Tensor:
         """
@@ -91,21 +101,39 @@ class FastModel:
         return final_norm(x, self.norm)
 
 
-def install(tuned: Any) -> bool:
+def install(tuned: Any, *, float8: bool = False) -> None:
     """
-    Let a PEFT model's training passes go through the fast layers, where it is one they know.
+    Let a PEFT model's training passes go through the fast layers.
 
     Passes without gradients, generation among them, stay as they are.
+
+    Args:
+        float8: the products with the frozen weights are in 8-bit floats.
+    Raises:
+        ValueError: the model is none that they are written for; the message says why.
     """
     model = tuned.get_base_model()
-    try:
-        fast = FastModel(model)
-    except ValueError as error:
-        _log.info("the layers keep transformers' own forward: %s", error)
-        return False
+    fast = FastModel(model)
+    if float8:
+        for products in fast.products:
+            products.use_float8()
     fast.inner.forward = partial(_forward, fast, fast.inner.forward)
     setattr(model, _ATTRIBUTE, fast)
-    return True
+
+
+def refuse_fast(*, shards: bool) -> None:
+    """
+    Return where fast layers can be used.
+
+    Raises:
+        ValueError: why not.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError("there is no GPU")
+    if find_spec("triton") is None:
+        raise ValueError("Triton is not installed")
+    if shards:
+        raise ValueError("the base is split among devices")
 
 
 def fast_model(model: Any) -> FastModel | None:
@@ -116,7 +144,7 @@ def fast_model(model: Any) -> FastModel | None:
     return found
 
 
-def label_loss_sum(model: Any, fast: FastModel, batch: Mapping[str, Any]) -> Tensor:
+def fast_label_loss(model: Any, fast: FastModel, batch: Mapping[str, Any]) -> Tensor:
     """
     Sum of the negative log-likelihoods of a batch's labels, in nats; a scalar with gradient.
 

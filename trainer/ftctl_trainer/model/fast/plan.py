@@ -22,31 +22,44 @@ _SHARE = 0.93
 _TRAINED_BYTES = 12
 
 
-def keep_what_fits(fast: FastModel, setting: bool | str, tokens: int) -> None:
+def keep_what_fits(
+    fast: FastModel, setting: bool | str, tokens: int, *, others: float = 0.0
+) -> None:
     """
     Decide for every half of every layer whether its products are kept.
+
+    Where all are, and there is memory left, the weights stay unpacked too.
 
     Args:
         setting: training.gradient_checkpointing: true keeps none, false all, auto what there is
             memory for.
         tokens: the most of a forward pass.
+        others: share of the free memory that something else than the layers will want.
     """
     halves: list[Mlp | Attention] = [*fast.mlps, *fast.attentions]
     for half in halves:
-        half.keeps = not setting
-    if setting != "auto":
+        half.keeps = False
+    if setting is True:
         return
-    free = _free_bytes() * _SHARE - _always_bytes(fast, tokens)
+    free = _free_bytes() * (_SHARE - others) - _always_bytes(fast, tokens)
     for half in halves:
         free -= tokens * half.kept_bytes(fast.width_bytes)
-        half.keeps = free >= 0
-    kept = [sum(half.keeps for half in kind) for kind in (fast.attentions, fast.mlps)]
+        half.keeps = free >= 0 or setting is False
+    unpacked = 0
+    for products in fast.products:
+        free -= products.matrix_bytes
+        if free >= 0:
+            products.keep_matrix(fast.dtype)
+            unpacked += 1
     _log.info(
-        "%d tokens a pass: attention of %d and gates of %d of %d layers are kept for the backward "
-        "pass, the others computed again",
-        tokens,
-        *kept,
+        "up to %s tokens a pass: kept for the backward pass are attention of %d and gates of %d of "
+        "%d layers, and %d of %d weights stay unpacked",
+        f"{tokens:,}",
+        sum(half.keeps for half in fast.attentions),
+        sum(half.keeps for half in fast.mlps),
         len(fast.mlps),
+        unpacked,
+        len(fast.products),
     )
 
 
@@ -64,6 +77,9 @@ def _always_bytes(fast: FastModel, tokens: int) -> float:
     at_work = (2 * wide + 5 * hidden) * width
     dense = (mlp.gate_up.inputs + mlp.down.outputs) * wide * width
     trained = sum(weight.numel() for weight in fast.causal.parameters() if weight.requires_grad)
+    # Of an output layer that is trained: its half-precision copy, and a part's gradient.
+    head = fast.causal.get_output_embeddings()
+    dense += sum(2 * width * part.numel() for part in head.parameters() if part.requires_grad)
     return tokens * (inputs + at_work) + dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
 
 

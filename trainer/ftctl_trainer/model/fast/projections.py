@@ -81,6 +81,19 @@ class Projections:
         """Bytes of the dequantized matrix in half precision, or in both orders of 8-bit floats."""
         return (self.outputs + self.rank) * (self.inputs + self.rank) * 2
 
+    def use_float8(self) -> None:
+        """
+        Multiply with the frozen weights in 8-bit floats.
+
+        Raises:
+            ValueError: the weights are not in 4 bits, or not of sizes that the products take.
+        """
+        if any(width % 16 for width in (self.inputs, *self.widths)):
+            raise ValueError("8-bit products take sizes that are multiples of 16")
+        if not all(weight.is_packed for weight in self.weights):
+            raise ValueError("8-bit products are for a base in 4 bits")
+        self.float8 = Float8(self.weights, self.widths, self.inputs)
+
     def keep_matrix(self, dtype: torch.dtype) -> None:
         """Dequantize once and for all."""
         if self.float8 is not None:
