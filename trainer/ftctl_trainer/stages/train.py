@@ -187,6 +187,11 @@ def _build_model(ctx: StageContext, folder: Path, precision: Precision, *, longe
 
 def _speed_up(tuned: Any, precision: Precision, *, shards: bool) -> None:
     """Put faster layers in place of transformers' and PEFT's, as far as there are any."""
+    import torch
+
+    if not torch.cuda.is_available():
+        fuse_lora(tuned)
+        return
     try:
         refuse_fast(shards=shards)
         install(tuned, float8=precision.float8)
