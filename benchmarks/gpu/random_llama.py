@@ -1,7 +1,7 @@
 """
 A llama of 8 billion random weights with a tokenizer of single bytes, to train at full size.
 
-usage: random_llama.py FOLDER [LAYERS]
+usage: random_llama.py FOLDER
 
 The shape is YandexGPT-5-Lite's and, but for the vocabulary, Llama 3.1's. Needs a GPU with 20 GB.
 """
@@ -11,19 +11,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+SHAPE = {
+    "vocab_size": 129024,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
 
-def main(folder: Path, layers: int) -> None:
-    """Save the model in bfloat16."""
+
+def save(folder: Path, **changes: int) -> None:
+    """Save the model in bfloat16; `changes` are to SHAPE."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=129024,
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=layers,
-        num_attention_heads=32,
-        num_key_value_heads=8,
+        **(SHAPE | changes),
         max_position_embeddings=32768,
         rope_theta=500000.0,
         tie_word_embeddings=False,
@@ -35,6 +39,7 @@ def main(folder: Path, layers: int) -> None:
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         model = LlamaForCausalLM(config)
+    torch.set_default_dtype(torch.float32)
     model.save_pretrained(folder, max_shard_size="4GB")
     save_tokenizer(folder)
 
@@ -60,4 +65,4 @@ def save_tokenizer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 32)
+    save(Path(sys.argv[1]))

@@ -6,7 +6,8 @@ usage: train.py MODEL [--documents TOKENS] [--label TEXT] [--steps N] [OVERRIDE 
 MODEL is a folder with a tokenizer of single bytes (random_llama.py). Rows have chat-like lengths
 (log-normal, a median of 330 tokens, at most 2,048), or all as many tokens as --documents says. The
 stage is ended after the last step. Prints a line of JSON: real tokens a second (median of the lines
-of metrics but the first, five steps each), the most memory reserved, the loss of the first and the last step.
+of metrics but the first, five steps each), the most memory reserved, the loss of the first line and
+of the last.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
     config = compose(settings)
     training = config.training
     rows_of_step = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    tokens = training.max_seq_length * rows_of_step * (arguments.steps + 1)
+    # More than are trained on: of the sequences that rows are packed into only the last has gaps.
+    tokens = 2 * training.max_seq_length * rows_of_step * arguments.steps
     lengths = document_lengths(tokens, arguments.documents)
     write_rows(folder / "train.jsonl", lengths, seed=1)
     write_rows(folder / "eval.jsonl", [64], seed=2)
@@ -104,8 +106,8 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
         "tokens_per_s": round(statistics.median(line["real_tokens_per_s"] for line in timed)),
         "step_s": round(statistics.median(line["step_s"] for line in timed), 3),
         "fill": round(
-            (timed[-1]["real_tokens"] - timed[0]["real_tokens"])
-            / ((len(timed) - 1) * LOGGED * training.max_seq_length * rows_of_step),
+            (lines[-1]["real_tokens"] - lines[0]["real_tokens"])
+            / (len(timed) * LOGGED * training.max_seq_length * rows_of_step),
             3,
         ),
         "reserved_gib": round(timed[-1]["peak_memory_gib"], 1),

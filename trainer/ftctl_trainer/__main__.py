@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # wait, and two processes on the same cores then slow one another down several times; without
     # any spinning a step of the quickstart takes half as long again (380 against 250 tokens/s).
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # Rows of many lengths leave holes in memory that is reserved in blocks of fixed size.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     # After the logging, which silences libraries before they are imported.
     from ftctl_trainer.processes.launch import leave_exit_code
 

@@ -78,14 +78,19 @@ def frozen_weight(layer: Any) -> Weight | None:
     return Weight(layer) if plain or isinstance(layer, Linear4bit) else None
 
 
+def lora_dropout(layer: Any) -> torch.nn.Dropout | None:
+    """The dropout on the input of a PEFT layer's adapter; None where it has none."""
+    found = layer.lora_dropout[layer.active_adapters[0]]
+    return found if isinstance(found, torch.nn.Dropout) else None
+
+
 def has_plain_lora(layer: Any) -> bool:
-    """Whether a PEFT layer has one LoRA adapter: no dropout, no biases, no variant such as DoRA."""
+    """Whether a PEFT layer has one LoRA adapter: no biases, no variant such as DoRA."""
     if len(layer.active_adapters) != 1 or layer.active_adapters[0] not in layer.lora_A:
         return False
     name = layer.active_adapters[0]
     return (
         isinstance(layer.lora_A[name], torch.nn.Linear)
-        and isinstance(layer.lora_dropout[name], torch.nn.Identity)
         and layer.lora_A[name].bias is None
         and layer.lora_B[name].bias is None
         and name not in getattr(layer, "lora_variant", {})

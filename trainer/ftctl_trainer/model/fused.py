@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import Function
 
-from ftctl_trainer.model.frozen import Weight, frozen_weight, has_plain_lora
+from ftctl_trainer.model.frozen import Weight, frozen_weight, has_plain_lora, lora_dropout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,8 @@ def fuse_lora(model: Any) -> int:
     fused = 0
     for layer in layers:
         weight = frozen_weight(layer.get_base_layer())
-        if weight is not None and has_plain_lora(layer):
+        plain = has_plain_lora(layer) and lora_dropout(layer) is None
+        if weight is not None and plain:
             layer.forward = partial(_forward, layer, layer.forward, weight)
             fused += 1
     if fused < len(layers):

@@ -1,18 +1,20 @@
 """
-Causal attention within rows that lie end to end, forward and backward, by PyTorch's own kernels.
+Causal attention within rows that lie end to end, forward and backward.
 
-Short rows share a call of FlashAttention-2 (arXiv:2307.08691) as PyTorch has it; a long one goes
-to cuDNN's attention, which is up to twice as fast on a Hopper GPU and newer and knows no rows. Both
-are called as PyTorch calls them itself, so that queries, keys and values need not be copied
-together nor keys repeated for groups of heads. On a CPU, and in float32, each row goes through
+Short rows go through kernels of our own (short_attention.py), or where those are not written for
+the heads through FlashAttention-2 (arXiv:2307.08691) as PyTorch has it. A long row goes to cuDNN's
+attention, which is up to twice as fast on a Hopper GPU and newer and knows no rows. PyTorch's two
+are called as it calls them itself, so that queries, keys and values need not be copied together
+nor keys repeated for groups of heads. On a CPU, and in float32, each row goes through
 scaled_dot_product_attention.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _Three = tuple["Tensor", "Tensor", "Tensor"]
 
+# Values of a head that cuDNN takes.
+_CUDNN_MOST = 128
 # cuDNN plans anew for every length, in 50 ms: long rows are taken up to a multiple of this.
 _STRIDE = 512
 
@@ -34,7 +38,7 @@ class Attended:
     out: Tensor
     """[T, heads, D]."""
     rest: tuple[Tensor, ...]
-    """Of the kernels' own, three of every span."""
+    """Of the kernels' own, one span's behind the other's."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rows: Documents, scale: float) -> Attended:
@@ -66,11 +70,12 @@ def attend_backward(
             out = _by_rows(leaves[0], leaves[1], leaves[2], rows, scale)
         dq, dk, dv = torch.autograd.grad(out, leaves, grad)
         return dq, dk, dv
-    parts = []
-    for number, span in enumerate(rows.spans):
+    parts, rest = [], list(made.rest)
+    for span in rows.spans:
         back = _long_backward if _alone(span, q) else _short_backward
-        own = made.rest[3 * number : 3 * number + 3]
-        parts.append(back(grad, q, k, v, Attended(made.out, own), span, scale))
+        count = _kept_of(span, q, k)
+        parts.append(back(grad, q, k, v, Attended(made.out, tuple(rest[:count])), span, scale))
+        del rest[:count]
     if len(parts) == 1:
         return parts[0]
     dq, dk, dv = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -78,6 +83,10 @@ def attend_backward(
 
 
 def _short(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float) -> tuple[Tensor, ...]:
+    from ftctl_trainer.model.fast import short_attention as own
+
+    if own.takes(q.shape[1], k.shape[1], q.shape[2]):
+        return own.forward(*_cut(span, q, k, v), _query_tiles(span, q, k, own.FORWARD), scale)
     ends, most = _ends(span, q), span.longest
     out, logsumexp, state, unused, _ = torch.ops.aten._flash_attention_forward(
         *_cut(span, q, k, v), ends, ends, most, most, 0.0, True, False, scale=scale
@@ -88,12 +97,17 @@ def _short(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float) -> tuple[T
 def _short_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, made: Attended, span: Span, scale: float
 ) -> _Three:
+    from ftctl_trainer.model.fast import short_attention as own
+
+    parts = _cut(span, grad, q, k, v, made.out)
+    if own.takes(q.shape[1], k.shape[1], q.shape[2]):
+        queries = _query_tiles(span, q, k, own.QUERY_GRADIENT)
+        return own.backward(*parts, *made.rest, queries, _key_tiles(span, q), scale)
     ends, most = _ends(span, q), span.longest
     logsumexp, state, unused = made.rest
     found: _Three = torch.ops.aten._flash_attention_backward(
-        *_cut(span, grad, q, k, v, made.out), logsumexp, ends, ends, most, most,
-        0.0, True, state, unused, scale=scale,
-    )  # fmt: skip
+        *parts, logsumexp, ends, ends, most, most, 0.0, True, state, unused, scale=scale
+    )
     return found
 
 
@@ -124,10 +138,26 @@ def _long_backward(
     return dq, dk, dv
 
 
+def _query_tiles(span: Span, q: Tensor, k: Tensor, shape: Any) -> Tensor:
+    from ftctl_trainer.model.fast import short_attention as own
+
+    tokens = own.tokens_of(shape, q.shape[1], k.shape[1])
+    make = partial(own.tiles, span.lengths, 0, tokens, ends_first=True)
+    return span.once(("queries", tokens), make, q.device)
+
+
+def _key_tiles(span: Span, q: Tensor) -> Tensor:
+    from ftctl_trainer.model.fast import short_attention as own
+
+    make = partial(own.tiles, span.lengths, 0, own.KEY_GRADIENT.keys, ends_first=False)
+    return span.once("keys", make, q.device)
+
+
 def _ends(span: Span, q: Tensor) -> Tensor:
-    if span.ends is not None:
-        return span.ends
-    return torch.tensor([0, span.longest], dtype=torch.int32, device=q.device)
+    def make() -> Tensor:
+        return torch.tensor([0, *accumulate(span.lengths)], dtype=torch.int32)
+
+    return span.once("ends", make, q.device)
 
 
 def _cut(span: Span, *parts: Tensor) -> list[Tensor]:
@@ -149,16 +179,25 @@ def _upto_stride(span: Span, *parts: Tensor) -> list[Tensor]:
 
 
 def _alone(span: Span, q: Tensor) -> bool:
-    return span.ends is None and _has_cudnn(q.device.index or 0) and q.shape[2] <= _CUDNN_MOST
+    """Whether cuDNN takes it; its gradients are not the same bits every time."""
+    if not span.is_long or q.shape[2] > _CUDNN_MOST:
+        return False
+    return _has_cudnn(q.device.index or 0) and not torch.are_deterministic_algorithms_enabled()
 
 
-_CUDNN_MOST = 128
+def _kept_of(span: Span, q: Tensor, k: Tensor) -> int:
+    """Tensors of `Attended.rest` that are a span's."""
+    from ftctl_trainer.model.fast import short_attention as own
+
+    if not _alone(span, q) and own.takes(q.shape[1], k.shape[1], q.shape[2]):
+        return 1
+    return 3
 
 
 @cache
 def _has_cudnn(device: int) -> bool:
     major, _ = torch.cuda.get_device_capability(device)
-    version = torch.backends.cudnn.version()
+    version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return major >= 9 and version is not None and version >= 90100
 
 
@@ -168,7 +207,8 @@ def _has_kernel(q: Tensor) -> bool:
 
 def _by_rows(q: Tensor, k: Tensor, v: Tensor, rows: Documents, scale: float) -> Tensor:
     found = []
-    for group in zip(*(part.split(rows.lengths) for part in (q, k, v)), strict=True):
+    sizes = list(rows.lengths)
+    for group in zip(*(torch.split(part, sizes) for part in (q, k, v)), strict=True):
         row = [part.transpose(0, 1)[None] for part in group]
         found.append(
             torch.nn.functional.scaled_dot_product_attention(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.autograd import Function
 
 from ftctl_trainer.model.fast.attention import Attended, attend, attend_backward
@@ -68,24 +69,28 @@ class Attention:
         )
         return found
 
-    def attended(self, y: Tensor, rows: Documents) -> tuple[Tensor, Tensor, Attended]:
+    def attended(
+        self, y: Tensor, rows: Documents, drawn: int | None
+    ) -> tuple[Tensor, Tensor, Attended]:
         """From normed values to q, k and v, turned, [T, heads, D], x A' of them, and attention."""
-        flat, low = self.qkv.forward(y)
+        flat, low = self.qkv.forward(y, drawn=drawn)
         qkv = flat.view(len(y), self.heads + 2 * self.kv_heads, -1)
         ops_for(qkv).rotate_(qkv, rows.cos, rows.sin, self.heads + self.kv_heads)
         return qkv, low, attend(*self.split(qkv), rows, self.scale)
 
-    def split(self, qkv: Tensor) -> tuple[Tensor, ...]:
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Views of q, k and v."""
-        return qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], 1)
+        return q, k, v
 
 
 class _AttentionHalf(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: Attention, rows: Documents, *_: Tensor) -> Tensor:
         y, scale = half.normed(x)
-        qkv, low, made = half.attended(y, rows)
-        result, low_out = half.out.forward(made.out.flatten(1), plus=x)
+        ctx.drawn = half.qkv.draw(), half.out.draw()
+        qkv, low, made = half.attended(y, rows, ctx.drawn[0])
+        result, low_out = half.out.forward(made.out.flatten(1), plus=x, drawn=ctx.drawn[1])
         kept = (qkv, low, low_out, made.out, *made.rest) if half.keeps else ()
         ctx.save_for_backward(x, scale, *kept)
         ctx.half, ctx.rows = half, rows
@@ -101,16 +106,16 @@ class _AttentionHalf(Function):
             qkv, low, low_out, out, *rest = kept
             made = Attended(out, tuple(rest))
         else:
-            qkv, low, made = half.attended(y, rows)
-            low_out = half.out.low(made.out.flatten(1))
+            qkv, low, made = half.attended(y, rows, ctx.drawn[0])
+            low_out = half.out.low(made.out.flatten(1), ctx.drawn[1])
         grad = grad.contiguous()
-        d_out, grads_out = half.out.backward(grad, made.out.flatten(1), low_out)
+        d_out, grads_out = half.out.backward(grad, made.out.flatten(1), low_out, ctx.drawn[1])
         parts = half.split(qkv)
         d_parts = attend_backward(d_out.view_as(made.out), *parts, made, rows, half.scale)
         del d_out, qkv, parts, made
-        d_qkv = ops.joined(*d_parts, rows.cos, rows.sin, half.qkv.spare)
+        d_qkv = ops.joined(*d_parts, rows.cos, rows.sin, half.qkv.grad_spare)
         del d_parts
-        dy, grads = half.qkv.backward(d_qkv, y, low)
+        dy, grads = half.qkv.backward(d_qkv, y, low, ctx.drawn[0])
         dx = ops.rms_norm_backward(dy, x, half.norm.weight, scale, plus=grad)
         return dx, None, None, *grads, *grads_out
 
@@ -140,6 +145,10 @@ class Mlp:
         )
         return found
 
+    def gated(self, y: Tensor, drawn: int | None) -> tuple[Tensor, Tensor]:
+        """Gate and rest, with room for the gradient of x A' behind them, and x A'."""
+        return self.gate_up.forward(y, spare=self.gate_up.grad_spare, drawn=drawn)
+
     def kept_bytes(self, width: int) -> int:
         """Bytes a token that `keeps` costs, at `width` bytes a value."""
         return (self.gate_up.outputs + self.gate_up.rank) * width
@@ -149,9 +158,10 @@ class _MlpHalf(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: Mlp, *_: Tensor) -> Tensor:
         y, scale = half.normed(x)
-        gate_up, low = half.gate_up.forward(y, spare=half.gate_up.spare)
+        ctx.drawn = half.gate_up.draw(), half.down.draw()
+        gate_up, low = half.gated(y, ctx.drawn[0])
         made = ops_for(x).swiglu(gate_up, half.down.inputs, half.down.spare)
-        result, low_down = half.down.forward(made, plus=x)
+        result, low_down = half.down.forward(made, plus=x, drawn=ctx.drawn[1])
         ctx.save_for_backward(x, scale, low_down, *((gate_up, low) if half.keeps else ()))
         ctx.half, ctx.done = half, False
         return result
@@ -165,15 +175,17 @@ class _MlpHalf(Function):
         x, scale, low_down, *kept = ctx.saved_tensors
         ops = ops_for(x)
         y, _ = half.normed(x)
-        gate_up, low = kept or half.gate_up.forward(y, spare=half.gate_up.spare)
+        gate_up, low = kept or half.gated(y, ctx.drawn[0])
         grad = grad.contiguous()
         # The gradient of down's A wants its input, which only the next operation makes again.
-        d_made, grad_low = half.down.backward_input(_with_room(grad, half.down.spare))
+        d_made, grad_low = half.down.backward_input(
+            _with_room(grad, half.down.grad_spare), ctx.drawn[1]
+        )
         made = ops.swiglu_backward_(gate_up, d_made)
         del d_made
-        grads_down = half.down.backward_parameters(grad, grad_low, made, low_down)
+        grads_down = half.down.backward_parameters(grad, grad_low, made, low_down, ctx.drawn[1])
         del made
-        dy, grads = half.gate_up.backward(gate_up, y, low)
+        dy, grads = half.gate_up.backward(gate_up, y, low, ctx.drawn[0])
         dx = ops.rms_norm_backward(dy, x, half.norm.weight, scale, plus=grad)
         return dx, None, *grads, *grads_down
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,29 @@ class Span:
     """Neighbouring rows that attention takes together: several short ones, or one long one."""
 
     start: int
-    end: int
-    longest: int
-    """Tokens of its longest row."""
-    ends: Tensor | None
-    """Where each of its rows ends, counted from `start`, a 0 before: int32; None of a long row."""
+    lengths: tuple[int, ...]
+    _made: dict[object, Tensor] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """Where its last row ends."""
+        return self.start + sum(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(self.lengths)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is one long row."""
+        return self.lengths[0] >= LONG
+
+    def once(self, key: object, make: Callable[[], Tensor], device: torch.device) -> Tensor:
+        """What `make` returns, on the device; made and sent for the first layer that asks."""
+        if key not in self._made:
+            self._made[key] = make().to(device, non_blocking=True)
+        return self._made[key]
 
 
 @dataclass(frozen=True)
@@ -53,21 +71,16 @@ def documents(rotary: Any, positions: Tensor, lengths: Sequence[int]) -> Documen
     # The module answers in the dtype it is shown.
     shown = torch.empty(0, dtype=torch.float32, device=positions.device)
     cos, sin = (part[0].chunk(2, -1)[0].contiguous() for part in rotary(shown, positions[None]))
-    return Documents(tuple(lengths), tuple(_spans(lengths, positions.device)), cos, sin)
+    return Documents(tuple(lengths), tuple(spans_of(lengths)), cos, sin)
 
 
-def _spans(lengths: Sequence[int], device: torch.device) -> list[Span]:
+def spans_of(lengths: Sequence[int]) -> list[Span]:
+    """Group rows of these lengths, which lie end to end."""
     groups: list[list[int]] = []
     for length in lengths:
         if groups and length < LONG and groups[-1][0] < LONG:
             groups[-1].append(length)
         else:
             groups.append([length])
-    spans, start = [], 0
-    for group in groups:
-        ends = None
-        if group[0] < LONG:
-            ends = torch.tensor([0, *accumulate(group)], dtype=torch.int32, device=device)
-        spans.append(Span(start, start + sum(group), max(group), ends))
-        start += sum(group)
-    return spans
+    starts = accumulate(map(sum, groups), initial=0)
+    return [Span(start, tuple(group)) for start, group in zip(starts, groups, strict=False)]

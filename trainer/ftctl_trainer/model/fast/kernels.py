@@ -119,6 +119,39 @@ def _turn(
     tl.store(at + half, second, mask=inside)
 
 
+def dropout(x: Tensor, share: float, drawn: int) -> Tensor:
+    out = x.new_empty(x.shape)
+    _run_dropout(x, out, share, drawn, adds=False)
+    return out
+
+
+def add_dropped_(to: Tensor, x: Tensor, share: float, drawn: int) -> None:
+    _run_dropout(x, to, share, drawn, adds=True)
+
+
+def _run_dropout(x: Tensor, to: Tensor, share: float, drawn: int, *, adds: bool) -> None:
+    tokens, width = x.shape
+    _dropout[(tokens, triton.cdiv(width, _BLOCK))](
+        x, to, x.stride(0), to.stride(0), width, share, drawn, adds, _BLOCK, num_warps=8
+    )
+
+
+@triton.jit
+def _dropout(
+    x_at, to, stride, stride_out, width, share, drawn, adds: tl.constexpr, block: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * block + tl.arange(0, block)
+    inside = columns < width
+    x = tl.load(x_at + row * stride + columns, mask=inside, other=0.0).to(tl.float32)
+    kept = tl.rand(drawn, row * width + columns) >= share
+    x = tl.where(kept, x / (1.0 - share), 0.0)
+    at = to + row * stride_out + columns
+    if adds:
+        x += tl.load(at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(at, x, mask=inside)
+
+
 def swiglu(gate_up: Tensor, width: int, spare: int = 0) -> Tensor:
     tokens = len(gate_up)
     made = gate_up.new_empty(tokens, width + spare)

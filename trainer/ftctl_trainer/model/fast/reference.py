@@ -67,6 +67,24 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1).to(x.dtype)
 
 
+def dropout(x: Tensor, share: float, drawn: int) -> Tensor:
+    """
+    Set a share of the values to 0 and scale the others up (arXiv:1207.0580): [T, N].
+
+    Args:
+        x: [T, N]; rows may be strided.
+        drawn: decides which.
+    """
+    generator = torch.Generator(x.device).manual_seed(drawn)
+    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    return x * kept / (1 - share)
+
+
+def add_dropped_(to: Tensor, x: Tensor, share: float, drawn: int) -> None:
+    """Add what `dropout` makes of x, in place."""
+    to += dropout(x, share, drawn)
+
+
 def swiglu(gate_up: Tensor, width: int, spare: int = 0) -> Tensor:
     """SiLU of the gate times the rest (arXiv:2002.05202), [T, width + spare]."""
     gate, up = gate_up[:, : 2 * width].float().chunk(2, -1)
