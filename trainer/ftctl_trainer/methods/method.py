@@ -113,6 +113,11 @@ def drop_reference(model: Any) -> None:
         model.delete_adapter(REFERENCE)
 
 
+def reference_of(model: Any) -> str | None:
+    """Name of the adapter that is the reference; None where the base is."""
+    return REFERENCE if REFERENCE in model.peft_config else None
+
+
 def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:
     """
     Rows as TRL wants them, under a fingerprint of our own, as nothing of them is cached on disk.
