@@ -187,7 +187,8 @@ def test_explain_as_json_and_of_a_group_without_keys() -> None:
         0,
         {
             "key": "experiment",
-            "choices": "dpo-quickstart, grpo-quickstart, quickstart, smoke",
+            "choices": "dpo-quickstart, grpo-quickstart, kto-quickstart, orpo-quickstart, "
+            "quickstart, smoke",
             "example": "experiment=smoke",
         },
     )

@@ -109,11 +109,15 @@ class TinyRun:
         """Start a stage as a pod does."""
         return subprocess.Popen(
             [sys.executable, "-m", "ftctl_trainer", stage, "--config", str(self.file)],
-            env={**os.environ, **ENVIRONMENT, **self.environment},
+            env=self.surroundings(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def surroundings(self) -> dict[str, str]:
+        """The environment of a stage."""
+        return {**os.environ, **ENVIRONMENT, **self.environment}
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]]]:
         """Wait for a stage; return its exit code and its log lines."""

@@ -57,10 +57,16 @@ def test_the_keys_that_decide_are_these_and_no_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "key"), [("dpo", {"dpo": {"beta": 0.5}}), ("grpo", {"grpo": {"beta": 0.5}})]
+    ("method", "key"),
+    [
+        ("dpo", {"dpo": {"beta": 0.5}}),
+        ("orpo", {"orpo": {"beta": 0.5}}),
+        ("kto", {"kto": {"undesirable_weight": 0.5}}),
+        ("grpo", {"grpo": {"beta": 0.5}}),
+    ],
 )
 def test_the_settings_of_a_method_decide_where_it_is_used(method: str, key: dict[str, Any]) -> None:
-    used = {"training": {"method": method}}
+    used = {"training": {"method": method, "per_device_train_batch_size": 2}}
     assert digest({**used, **key}) != digest(used)
     assert digest(key) == digest()
 

@@ -14,7 +14,7 @@ def save_adapter(tuned: Any, tokenizer: Any, folder: Path, *, base: str, revisio
     Args:
         base: the base model's name, which the adapter records in place of a local path.
     """
-    # DPO and GRPO may keep a second adapter, their reference.
+    # DPO, KTO and GRPO may keep a second adapter, their reference.
     tuned.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     tokenizer.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)

@@ -22,8 +22,9 @@ def made_worse(
     Say by which losses a model is worse after training than before, or return None.
 
     The loss on held-out rows decides; without one, the first and the last training loss. Both
-    preferences and rewards may be learnt at the cost of the held-out answers' likelihood: of DPO
-    its own loss decides, and GRPO's tells nothing, as it is taken over what the model wrote.
+    preferences and rewards may be learnt at the cost of the held-out answers' likelihood: of DPO,
+    ORPO and KTO their own loss decides, and GRPO's tells nothing, as it is taken over what the
+    model wrote.
     """
     if method == "grpo":
         return None

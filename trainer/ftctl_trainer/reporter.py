@@ -189,9 +189,12 @@ def _words(line: Metrics) -> str:
     if line.eval_reward is not None:
         return f"step {line.step}: held-out reward {line.eval_reward:.4f}"
     if line.eval_loss is not None:
-        won = line.eval_preference_accuracy
-        pairs = "" if won is None else f", {won:.1%} of held-out pairs won"
-        return f"step {line.step}: held-out loss {line.eval_loss:.4f}{pairs}"
+        said = f"step {line.step}: held-out loss {line.eval_loss:.4f}"
+        if line.eval_preference_accuracy is not None:
+            said += f", {line.eval_preference_accuracy:.1%} of held-out pairs won"
+        if line.eval_moved_right is not None:
+            said += f", {line.eval_moved_right:.1%} of held-out answers moved the right way"
+        return said
     parts = [f"step {line.step}"]
     if line.loss is not None:
         parts.append(f"loss {line.loss:.4f}")

@@ -46,7 +46,8 @@ def load_rows(store: Store, run: RunFile, tokenizer: Any) -> RunRows:
     if not train:
         raise DataError("the data set has no training rows", where=f"sha256:{run.data.digest}")
     held_out = splits.get("eval", [])
-    test = splits.get("test") or held_out
+    # A bad answer is nothing to be scored by.
+    test = splits.get("test") or [row for row in held_out if row.label is not False]
     if config.testing.limit:
         test = test[: config.testing.limit]
 

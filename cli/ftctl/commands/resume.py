@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftctl.contract.spec import Config
 
 # Sections that decide a run's result: `resume` would have to ignore them.
-_DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo")
+_DECIDING = ("model", "training", "dataset", "quantize", "testing", "grpo", "dpo", "orpo", "kto")
 
 
 def resume(  # noqa: PLR0913  the options of a command are its interface

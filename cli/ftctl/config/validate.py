@@ -57,6 +57,10 @@ def refuse_unavailable(config: Config) -> None:
         # Every process would generate answers of its own length, and wait for layers of others.
         "cluster.shard with training.method=grpo": cluster.splits and training.method == "grpo",
         "cluster.shard with model.use_8bit": cluster.splits and config.model.use_8bit,
+        # Its KL is taken from the answers that go through the model together: others elsewhere.
+        "training.method=kto on several devices": (
+            cluster.processes > 1 and training.method == "kto"
+        ),
         f"training.group_by_length with training.method={training.method} on several devices": (
             cluster.processes > 1 and training.group_by_length and training.method != "sft"
         ),

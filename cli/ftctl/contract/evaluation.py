@@ -21,13 +21,22 @@ class Scores(Stored):
     loss: float | None = Field(None, description="nats a label token, teacher-forced")
     perplexity: float | None = Field(None, description="exp(loss)")
     chosen_likelier: float | None = Field(
-        None, description="share of held-out pairs whose chosen answer is the likelier one (dpo)"
+        None,
+        description="share of held-out pairs whose chosen answer is the likelier one (dpo), or the "
+        "likelier a token (orpo)",
     )
     preference_accuracy: float | None = Field(
         None, description="share of held-out pairs whose chosen answer gained more by training"
     )
     reward_margin: float | None = Field(
-        None, description="mean gain of chosen over rejected answers, beta times nats"
+        None,
+        description="beta times nats: mean gain of chosen over rejected answers (dpo), gain of "
+        "good and loss of bad answers (kto)",
+    )
+    moved_right: float | None = Field(
+        None,
+        description="share of held-out answers that moved the right way by training: good ones "
+        "gained, bad ones lost (kto)",
     )
     reward: float | None = Field(
         None, description="mean reward of the likeliest answers to held-out prompts (grpo)"

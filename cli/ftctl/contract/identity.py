@@ -67,7 +67,7 @@ def deciding(
         qtype: limits[qtype] for qtype in config.model.qtypes if qtype in limits
     }
     method = config.training.method
-    for other in {"dpo", "grpo"} - {method}:
+    for other in {"dpo", "orpo", "kto", "grpo"} - {method}:
         sections.pop(other)
     if reward_files:
         sections["grpo"]["files"] = {

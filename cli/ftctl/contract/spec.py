@@ -23,7 +23,9 @@ from ftctl.contract.operational import (
 from ftctl.contract.section import Positive, Section
 from ftctl.contract.training import DpoConfig as DpoConfig
 from ftctl.contract.training import GrpoConfig as GrpoConfig
+from ftctl.contract.training import KtoConfig as KtoConfig
 from ftctl.contract.training import Method as Method
+from ftctl.contract.training import OrpoConfig as OrpoConfig
 from ftctl.contract.training import TrainingConfig as TrainingConfig
 
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -59,7 +61,7 @@ class ModelConfig(Section):
     init_adapter: str | None = Field(
         None,
         description="adapter to go on from: an earlier run of the store by its id, or a folder of "
-        "PEFT; DPO and GRPO take it as their reference",
+        "PEFT; DPO, KTO and GRPO take it as their reference",
     )
     modules_to_save: list[str] = Field(
         ["lm_head"], description="layers trained whole, in float32, beside the adapter"
@@ -175,6 +177,7 @@ class DatasetConfig(Section):
         "prompt_completion",
         "dialogue",
         "preference",
+        "labelled",
         "ranked",
     ] = Field("auto", description="row format; auto detects it")
     eval_fraction: float = Field(
@@ -253,6 +256,10 @@ class Config(Section):
         default_factory=GrpoConfig, description="settings of training.method=grpo"
     )
     dpo: DpoConfig = Field(default_factory=DpoConfig, description="settings of training.method=dpo")
+    orpo: OrpoConfig = Field(
+        default_factory=OrpoConfig, description="settings of training.method=orpo"
+    )
+    kto: KtoConfig = Field(default_factory=KtoConfig, description="settings of training.method=kto")
     paths: PathsConfig = Field(
         default_factory=PathsConfig, description="folders and programs of this machine"
     )

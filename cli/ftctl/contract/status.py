@@ -61,7 +61,9 @@ class Metrics(Stored):
     epoch: float
     time: datetime | None = Field(None, description="when it was logged, UTC")
     loss: float | None = Field(
-        None, description="of the method: nats a label token (sft), nats a pair (dpo), GRPO's"
+        None,
+        description="of the method: nats a label token (sft), nats a pair (dpo, orpo), 0 to 1 an "
+        "answer by its weight (kto), GRPO's",
     )
     lr: float | None = None
     grad_norm: float | None = None
@@ -74,14 +76,20 @@ class Metrics(Stored):
         None, description="of the GPU (reserved), or of the process on a CPU"
     )
     preference_accuracy: float | None = Field(
-        None, description="share of pairs whose chosen answer gained more than the rejected (dpo)"
+        None,
+        description="share of pairs whose chosen answer gained more than the rejected (dpo), or is "
+        "the likelier a token (orpo)",
     )
     reward_margin: float | None = Field(
-        None, description="mean gain of chosen over rejected answers, beta times nats (dpo)"
+        None,
+        description="beta times nats: mean gain of chosen over rejected answers (dpo), what they "
+        "differ by a token (orpo), gain of good and loss of bad answers (kto)",
     )
     reward: float | None = Field(None, description="mean reward of the answers (grpo)")
     kl: float | None = Field(
-        None, description="mean distance of an answer's tokens from the reference, nats (grpo)"
+        None,
+        description="mean distance from the reference, nats: of an answer's tokens (grpo), of "
+        "whole answers to other prompts (kto)",
     )
     completion_tokens: float | None = Field(
         None, description="mean length of the answers, in tokens (grpo)"
@@ -90,6 +98,7 @@ class Metrics(Stored):
     eval_reward: float | None = None
     eval_preference_accuracy: float | None = None
     eval_reward_margin: float | None = None
+    eval_moved_right: float | None = None
 
 
 class IndexRecord(Stored):

@@ -1,4 +1,4 @@
-"""How a run trains: the sections training, grpo and dpo of its configuration."""
+"""How a run trains: the sections training, grpo, dpo, orpo and kto of its configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ftctl.contract.rewards import parse_reward
 from ftctl.contract.section import Positive, Section
 
-Method = Literal["sft", "dpo", "grpo"]
+Method = Literal["sft", "dpo", "orpo", "kto", "grpo"]
 
 
 class TrainingConfig(Section):
@@ -91,6 +91,11 @@ class TrainingConfig(Section):
             raise ValueError("max_steps is 0, which trains nothing; use -1 for whole epochs")
         if self.packing and self.method != "sft":
             raise ValueError(f"packing is for method=sft: {self.method} compares whole answers")
+        if self.method == "kto" and self.per_device_train_batch_size < 2:
+            raise ValueError(
+                "method=kto needs per_device_train_batch_size=2 at least: how far the model is "
+                "from its reference is taken from other answers of the same pass"
+            )
         return self
 
 
@@ -133,3 +138,21 @@ class DpoConfig(Section):
     """Direct preference optimization (arXiv:2305.18290)."""
 
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference model")
+
+
+class OrpoConfig(Section):
+    """Odds ratio preference optimization (arXiv:2403.07691)."""
+
+    beta: float = Field(
+        0.1, gt=0, description="weight of the odds ratio beside the chosen answer's likelihood"
+    )
+
+
+class KtoConfig(Section):
+    """Kahneman-Tversky optimization (arXiv:2402.01306)."""
+
+    beta: float = Field(0.1, gt=0, description="strength of the pull to the reference model")
+    desirable_weight: float = Field(
+        1.0, gt=0, description="weight of good answers; set it where there are fewer of them"
+    )
+    undesirable_weight: float = Field(1.0, gt=0, description="weight of bad answers")

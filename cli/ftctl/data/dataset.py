@@ -17,6 +17,7 @@ from ftctl.data.locate import Places, find_sources
 from ftctl.data.objects import ObjectStore, OpenStore
 from ftctl.data.problems import Problem, listing, refuse_above
 from ftctl.data.rows import FileRows, read_examples
+from ftctl.data.single import single_answers
 from ftctl.data.wanted import Wanted, wanted_files
 from ftctl.errors import ConfigError, DataError
 
@@ -94,6 +95,8 @@ def load_dataset(
             dataset.train, config.dataset.eval_fraction, config.training.seed
         )
     refuse_unfit(dataset.splits, config.training.method)
+    if config.training.method == "kto":
+        dataset.train, dataset.eval = single_answers(dataset.train), single_answers(dataset.eval)
     return dataset
 
 

@@ -9,21 +9,28 @@ from ftctl.data.problems import listing
 from ftctl.errors import DataError
 
 _HINTS = {
-    "preference": "Set training.method=dpo, or name another format with dataset.format.",
+    "preference": "Set training.method=dpo, orpo or kto, or name another format with "
+    "dataset.format.",
+    "labelled": "Set training.method=kto, or name another format with dataset.format.",
     "ranked": "Set training.method=grpo, or name another format with dataset.format.",
-    "answer": "Set training.method=sft, or give rows with prompt, chosen and rejected.",
+    "answer": "Set training.method=sft, or give rows with prompt, chosen and rejected (for kto "
+    "also prompt, completion and label).",
 }
 _USABLE = {
     "sft": frozenset({"answer"}),
     "dpo": frozenset({"preference"}),
+    "orpo": frozenset({"preference"}),
+    "kto": frozenset({"preference", "labelled"}),
     "grpo": frozenset({"answer", "ranked"}),
 }
 
 
 def shape(example: Example) -> str:
-    """What a row's answer is: `answer`, `preference` (chosen, rejected) or `ranked`."""
+    """What a row's answer is: `answer`, `labelled`, `preference` (chosen, rejected) or `ranked`."""
     if example.chosen is not None or example.rejected is not None:
         return "preference"
+    if example.label is not None:
+        return "labelled"
     return "ranked" if example.responses is not None else "answer"
 
 

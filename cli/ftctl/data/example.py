@@ -35,9 +35,10 @@ class Example(BaseModel):
     """
     One row. Exactly one of three shapes:
 
-    - `messages`, whose last turn is the assistant's (SFT);
+    - `messages`, whose last turn is the assistant's (SFT), with a `label` for KTO: true where the
+      answer is good;
     - `prompt` with `answer` (the `actions` format): the template makes the messages;
-    - `messages` that end with the user's turn, with `chosen` and `rejected` (DPO) or
+    - `messages` that end with the user's turn, with `chosen` and `rejected` (DPO, ORPO) or
       `responses` and `ranks` (GRPO; a smaller rank is better).
     """
 
@@ -48,6 +49,7 @@ class Example(BaseModel):
     system: str | None = None
     prompt: ActionPrompt | None = None
     answer: dict[str, Any] | None = None
+    label: bool | None = None
     chosen: str | None = None
     rejected: str | None = None
     responses: list[str] | None = None

@@ -28,7 +28,7 @@ def prompt_text(example: Example) -> str:
 
 
 def answer_text(example: Example) -> str:
-    """The right answer as the model should write it; the better one where there are several."""
+    """The row's answer as the model writes it; the better one where there are several."""
     if example.answer is not None:
         return json.dumps(example.answer, ensure_ascii=False)
     if example.chosen is not None:
@@ -49,7 +49,9 @@ def action_in(text: str) -> str | None:
 
 
 def right_action(example: Example) -> str | None:
-    """The action of the right answer, or None where rows are not about actions."""
+    """The action of the right answer, or None where the row has none, or no action."""
+    if example.label is False:
+        return None
     if example.answer is not None:
         return action_of(example.answer)
     return action_in(answer_text(example))

@@ -47,5 +47,5 @@ def load_of(config: Config, rows: Rows | None) -> Load:
     # What a device gets of a step may be less than it could take at once.
     of_step = -(-rows_of_step(training) // config.cluster.processes)
     rows_at_once = min(training.per_device_train_batch_size, of_step)
-    rows_at_once *= 2 if training.method == "dpo" else 1
+    rows_at_once *= 2 if training.method in ("dpo", "orpo") else 1
     return Load(rows_at_once, longest, answer, evaluates)

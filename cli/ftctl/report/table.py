@@ -182,13 +182,18 @@ def _baseline_rows(baselines: Baselines) -> list[OutcomeRow]:
 
 
 def _method_notes(evaluation: Evaluation) -> list[str]:
-    """What DPO and GRPO are trained for, which no column has."""
+    """What preferences and rewards are trained for, which no column has."""
     before, after = evaluation.before or Scores(rows=0), evaluation.after or Scores(rows=0)
     notes = []
     if after.preference_accuracy is not None:
         notes.append(
             f"pairs: the chosen answer gained more in {percent(after.preference_accuracy)} of "
             f"held-out pairs, {number(after.reward_margin)} on average."
+        )
+    if after.moved_right is not None:
+        notes.append(
+            f"answers: {percent(after.moved_right)} of held-out answers moved the right way, "
+            f"{number(after.reward_margin)} on average."
         )
     if after.chosen_likelier is not None:
         notes.append(

@@ -189,11 +189,24 @@ def test_what_only_the_last_stage_would_refuse_is_refused_before_training() -> N
             "training.group_by_length with training.method=dpo on several devices",
             id="pairs-by-length",
         ),
+        pytest.param(
+            {
+                "training": {"method": "kto", "per_device_train_batch_size": 4},
+                "cluster": {"gpus": 2},
+            },
+            "training.method=kto on several devices",
+            id="answers-measured-by-others",
+        ),
     ],
 )
 def test_what_several_devices_cannot_do_is_refused(values: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=f"{named} is not available"):
         refuse_unavailable(checked(values))
+
+
+def test_kto_wants_other_answers_in_a_pass() -> None:
+    with pytest.raises(ConfigError, match="method=kto needs per_device_train_batch_size=2 at"):
+        checked({"training": {"method": "kto", "per_device_train_batch_size": 1}})
 
 
 def test_one_device_has_nothing_to_split() -> None:

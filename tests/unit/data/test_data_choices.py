@@ -8,7 +8,9 @@ from ftctl.contract.spec import Config
 from ftctl.data.demands import refuse_unfit
 from ftctl.data.example import Example, Message
 from ftctl.data.holdout import hold_out
+from ftctl.data.parts import answer_text, right_action
 from ftctl.data.problems import BadRowsError, Place, Problem, refuse_above
+from ftctl.data.single import single_answers
 from ftctl.data.wanted import wanted_files
 from ftctl.errors import ConfigError, DataError
 
@@ -17,6 +19,7 @@ Named = tuple[str, list[str]]
 ASKED = [Message(role="user", content="q")]
 ANSWERED = Example(id="a", messages=[*ASKED, Message(role="assistant", content="a")])
 PAIR = Example(id="p", messages=ASKED, chosen="c", rejected="r")
+LABELLED = ANSWERED.model_copy(update={"label": False})
 RANKED = Example(id="k", messages=ASKED, responses=["a", "b"], ranks=[1, 2])
 
 
@@ -111,6 +114,9 @@ def test_one_row_cannot_be_split() -> None:
         pytest.param("dpo", ANSWERED, "Set training.method=sft", id="dpo-wants-pairs"),
         pytest.param("dpo", RANKED, "Set training.method=grpo", id="dpo-refuses-ranks"),
         pytest.param("grpo", PAIR, "Set training.method=dpo", id="grpo-refuses-pairs"),
+        pytest.param("orpo", LABELLED, "Set training.method=kto", id="orpo-refuses-labels"),
+        pytest.param("sft", LABELLED, "Set training.method=kto", id="sft-refuses-labels"),
+        pytest.param("kto", ANSWERED, "Set training.method=sft", id="kto-wants-labels"),
     ],
 )
 def test_rows_of_another_method_are_refused_with_the_one_they_fit(
@@ -124,12 +130,40 @@ def test_rows_of_another_method_are_refused_with_the_one_they_fit(
 
 @pytest.mark.parametrize(
     ("method", "row"),
-    [("sft", ANSWERED), ("dpo", PAIR), ("grpo", RANKED), ("grpo", ANSWERED)],
+    [
+        ("sft", ANSWERED),
+        ("dpo", PAIR),
+        ("orpo", PAIR),
+        ("kto", PAIR),
+        ("kto", LABELLED),
+        ("grpo", RANKED),
+        ("grpo", ANSWERED),
+    ],
 )
 def test_rows_of_the_method_pass(method: str, row: Example) -> None:
     refuse_unfit({"train": [row], "test": [ANSWERED]}, method)
     with pytest.raises(DataError, match="  test row p: preference"):
         refuse_unfit({"train": [row], "test": [PAIR]}, method)
+
+
+def test_pairs_become_single_answers_whose_neighbours_have_other_prompts() -> None:
+    asked = [[Message(role="user", content=text)] for text in ("q0", "q1", "q2")]
+    pairs = [
+        Example(id=f"p{n}", messages=messages, chosen=f"c{n}", rejected=f"r{n}")
+        for n, messages in enumerate(asked)
+    ]
+    found = single_answers([LABELLED, *pairs])
+    assert found[0] == LABELLED
+    assert [(row.id, row.label) for row in found[1:]] == [
+        ("p0/chosen", True),
+        ("p2/rejected", False),
+        ("p1/chosen", True),
+        ("p0/rejected", False),
+        ("p2/chosen", True),
+        ("p1/rejected", False),
+    ]
+    assert [turn.content for turn in found[2].messages] == ["q2", "r2"]
+    assert (right_action(found[2]), answer_text(found[2])) == (None, "r2")
 
 
 def test_more_bad_rows_than_allowed_are_refused_and_the_first_shown() -> None:

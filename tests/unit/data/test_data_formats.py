@@ -121,6 +121,28 @@ def turns(*texts: str) -> list[Message]:
             id="preference-messages",
         ),
         pytest.param(
+            {"prompt": "p", "completion": "c", "label": False},
+            "labelled",
+            {"messages": turns("user: p", "assistant: c"), "label": False},
+            id="labelled",
+        ),
+        pytest.param(
+            {
+                "prompt": [{"role": "user", "content": "p"}],
+                "completion": [{"role": "assistant", "content": "c"}],
+                "label": "TRUE",
+            },
+            "labelled",
+            {"messages": turns("user: p", "assistant: c"), "label": True},
+            id="labelled-messages-and-a-cell",
+        ),
+        pytest.param(
+            {"prompt": "p", "completion": "c", "label": "greeting"},
+            "prompt_completion",
+            {"messages": turns("user: p", "assistant: c")},
+            id="a-label-of-another-kind",
+        ),
+        pytest.param(
             {"prompt": "p", "responses": ["a", "b"], "rank": [2, 1]},
             "ranked",
             {"messages": turns("user: p"), "responses": ["a", "b"], "ranks": [2, 1]},

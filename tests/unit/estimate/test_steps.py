@@ -209,6 +209,8 @@ def test_counts_whole_steps_of_groups_of_answers() -> None:
     [
         pytest.param("sft", 4, 90, id="sft"),
         pytest.param("dpo", 8, 90, id="both-answers-of-a-pair"),
+        pytest.param("orpo", 8, 90, id="both-answers-of-another-pair"),
+        pytest.param("kto", 4, 90, id="single-answers"),
         pytest.param("grpo", 4, 90 + 40, id="the-model's-own-answers"),
     ],
 )

@@ -49,6 +49,13 @@ def test_pairs_and_rewards_are_told_below_the_table() -> None:
     ]
 
 
+def test_single_answers_are_told_below_the_table() -> None:
+    told = Evaluation(after=Scores(rows=4, moved_right=0.875, reward_margin=0.5))
+    assert outcome_text(told, None).splitlines()[-1] == (
+        "answers: 87.5% of held-out answers moved the right way, 0.500 on average."
+    )
+
+
 def test_nothing_measured_is_said() -> None:
     assert outcome_text(None, None) == "nothing measured yet"
 

@@ -9,6 +9,7 @@ from typing import Any
 from ftctl.data.example import Example, Message
 from ftctl.data.problems import listing
 from ftctl.errors import DataError
+from ftctl_trainer.data.answers import answer_start, cut, last_answer
 from ftctl_trainer.data.chat import IGNORED, ChatFormat, Encoded
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
 
@@ -21,13 +22,19 @@ class Pair:
     chosen: Encoded
     rejected: Encoded
 
-    def row(self) -> dict[str, list[int]]:
+    @property
+    def length(self) -> int:
+        """Tokens of the longer conversation."""
+        return max(len(self.chosen.input_ids), len(self.rejected.input_ids))
+
+    def row(self) -> dict[str, Any]:
         """As TRL's DPOTrainer takes it: each answer up to the token that ends it."""
-        start = _answer_start(self.chosen)
+        start = answer_start(self.chosen)
         return {
             "prompt_ids": self.chosen.input_ids[:start],
             "chosen_ids": self.chosen.input_ids[start:],
             "rejected_ids": self.rejected.input_ids[start:],
+            "length": self.length,
         }
 
 
@@ -35,7 +42,7 @@ def tokenize_pairs(
     examples: Sequence[Example], tokenizer: Any, template: PromptTemplate, *, max_length: int
 ) -> list[Pair]:
     """
-    Tokenize rows for DPO; longer conversations than `max_length` tokens lose their end.
+    Tokenize rows for DPO and ORPO; longer conversations than `max_length` tokens lose their end.
 
     Only the last turn is compared, whatever dataset.assistant_only says.
 
@@ -48,7 +55,7 @@ def tokenize_pairs(
     if lacking:
         raise DataError(
             f"{len(lacking):,} rows have no chosen and rejected answer\n{listing(lacking)}",
-            hint="training.method=dpo compares two answers to a prompt.",
+            hint="training.method=dpo and orpo compare two answers to a prompt.",
         )
     pairs = [_pair(row, chat, template, max_length) for row in examples]
     same = [pair.id for pair in pairs if pair.chosen.input_ids == pair.rejected.input_ids]
@@ -65,35 +72,16 @@ def tokenize_pairs(
 def _pair(row: Example, chat: ChatFormat, template: PromptTemplate, max_length: int) -> Pair:
     prompt = prompt_messages(row, template)
     chosen, rejected = (
-        _last_answer(chat.encode([*prompt, Message(role="assistant", content=text or "")]))
+        last_answer(chat.encode([*prompt, Message(role="assistant", content=text or "")]))
         for text in (row.chosen, row.rejected)
     )
-    start = min(_answer_start(chosen), _answer_start(rejected))
+    start = min(answer_start(chosen), answer_start(rejected))
     # Where a template's text before the answer depends on the answer, all that differs counts.
     while chosen.input_ids[:start] != rejected.input_ids[:start]:
         start -= 1
-    return Pair(row.id, _cut(chosen, start, max_length), _cut(rejected, start, max_length))
+    chosen, rejected = (cut(_from(answer, start), max_length) for answer in (chosen, rejected))
+    return Pair(row.id, chosen, rejected)
 
 
-def _last_answer(encoded: Encoded) -> Encoded:
-    """The conversation up to its last label; answers before the last one are part of the prompt."""
-    end = len(encoded.labels)
-    while end and encoded.labels[end - 1] == IGNORED:
-        end -= 1
-    start = end
-    while start and encoded.labels[start - 1] != IGNORED:
-        start -= 1
-    labels = [IGNORED] * start + encoded.labels[start:end]
-    return Encoded(encoded.input_ids[:end], labels)
-
-
-def _answer_start(encoded: Encoded) -> int:
-    return next(
-        (number for number, label in enumerate(encoded.labels) if label != IGNORED),
-        len(encoded.labels),
-    )
-
-
-def _cut(encoded: Encoded, start: int, max_length: int) -> Encoded:
-    labels = [IGNORED] * start + encoded.input_ids[start:]
-    return Encoded(encoded.input_ids[:max_length], labels[:max_length])
+def _from(encoded: Encoded, start: int) -> Encoded:
+    return Encoded(encoded.input_ids, [IGNORED] * start + encoded.input_ids[start:])

@@ -9,6 +9,7 @@ from ftctl.contract.runfile import RunFile
 from ftctl.data.example import Example
 from ftctl.errors import DataError
 from ftctl.estimate.steps import a_step
+from ftctl_trainer.data.answers import Answer, tokenize_answers
 from ftctl_trainer.data.pairs import Pair, tokenize_pairs
 from ftctl_trainer.data.prompts import Prompt, tokenize_prompts
 from ftctl_trainer.generate import ends_of_answers
@@ -19,8 +20,10 @@ from ftctl_trainer.rows import RunRows
 def chosen_method(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
     """Make the method of training.method. Raises ConfigError, DataError: it cannot use the rows."""
     match run.config.training.method:
-        case "dpo":
-            return _dpo(run, rows, tokenizer)
+        case "dpo" | "orpo":
+            return _pairs(run, rows, tokenizer)
+        case "kto":
+            return _kto(run, rows, tokenizer)
         case "grpo":
             return _grpo(run, rows, tokenizer)
         case _:
@@ -29,7 +32,7 @@ def chosen_method(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
             return sft(run.config.training, rows.train_tokens, rows.eval_tokens, tokenizer)
 
 
-def _dpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
+def _pairs(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
     config = run.config
 
     def tokenized(examples: Sequence[Example]) -> list[Pair]:
@@ -38,11 +41,43 @@ def _dpo(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
         )
 
     train, held_out = tokenized(rows.train), tokenized(rows.held_out)
+    if config.training.method == "orpo":
+        from ftctl_trainer.methods.orpo import Orpo
+
+        return Orpo(config.training, config.orpo.beta, train, held_out, tokenizer)
     from ftctl_trainer.methods.dpo import Dpo
 
     return Dpo(
         config.training,
         config.dpo.beta,
+        train,
+        held_out,
+        tokenizer,
+        continues=run.init_adapter is not None,
+    )
+
+
+def _kto(run: RunFile, rows: RunRows, tokenizer: Any) -> Method:
+    training = run.config.training
+
+    def tokenized(examples: Sequence[Example]) -> list[Answer]:
+        return tokenize_answers(
+            examples, tokenizer, rows.template, max_length=training.max_seq_length
+        )
+
+    train, held_out = tokenized(rows.train), tokenized(rows.held_out)
+    if len({answer.good for answer in train}) < 2:
+        kind, other = ("good", "bad") if train[0].good else ("bad", "good")
+        raise DataError(
+            f"all {len(train):,} answers are {kind}",
+            where="dataset.train",
+            hint=f"training.method=kto tells good answers from bad ones: add {other} ones.",
+        )
+    from ftctl_trainer.methods.kto import Kto
+
+    return Kto(
+        training,
+        run.config.kto,
         train,
         held_out,
         tokenizer,

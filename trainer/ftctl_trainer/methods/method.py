@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
 from ftctl_trainer.methods.progress import REFERENCE, Progress, timed
+from ftctl_trainer.processes.rows import LengthOrder
 
 
 class Method(Protocol):
@@ -72,6 +75,13 @@ class Told:
         )
         return metrics
 
+    def _get_train_sampler(self, *args: Any, **options: Any) -> Any:
+        """Rows by length come in an order that does not depend on the steps before."""
+        sampler = super()._get_train_sampler(*args, **options)  # type: ignore[misc]
+        if isinstance(sampler, LengthGroupedSampler):
+            return LengthOrder(sampler.batch_size, sampler.lengths, self.args.data_seed)
+        return sampler
+
     def create_optimizer(self, *args: Any, **options: Any) -> Any:
         """Give LoRA's B matrices a rate of their own where LoRA+ is asked for."""
         if self.loraplus_ratio is None:
@@ -101,6 +111,11 @@ def drop_reference(model: Any) -> None:
     """
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
+
+
+def reference_of(model: Any) -> str | None:
+    """Name of the adapter that is the reference; None where the base is."""
+    return REFERENCE if REFERENCE in model.peft_config else None
 
 
 def dataset(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# The adapter that TRL copies from the one to train, as the reference of DPO and GRPO.
+# The adapter that TRL copies from the one to train, as the reference of DPO, KTO and GRPO.
 REFERENCE = "ref"
 STATE_FILE = "ftctl.json"
 # The trainer writes these beside the state; a resume reads neither, and one holds local paths.

@@ -82,6 +82,33 @@ def row_log_probs(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return sums.index_add(0, rows, -losses)
 
 
+def held_out_log_probs(
+    model: Any,
+    rows: Sequence[Mapping[str, Sequence[int]]],
+    collate: Callable[[list[Mapping[str, Sequence[int]]]], Mapping[str, Tensor]],
+    *,
+    batch_size: int,
+) -> Tensor:
+    """
+    `row_log_probs` of many rows, without gradient; float32 on the CPU, [rows].
+
+    The model is left in the mode (train or eval) that it was in.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            batch = collate(list(rows[start : start + batch_size]))
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            found.append(row_log_probs(model, batch).cpu())
+    model.train(was_training)
+    return torch.cat(found)
+
+
 def mean_label_loss(
     model: Any,
     rows: Sequence[Mapping[str, Sequence[int]]],

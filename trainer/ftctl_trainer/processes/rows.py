@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Sampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ftctl_trainer.data.chat import IGNORED
 from ftctl_trainer.processes.group import Group
@@ -62,9 +64,32 @@ class SharedLoader(DataLoader[Any]):
         self._batches.set_epoch(epoch)
 
 
+class LengthOrder(LengthGroupedSampler):  # type: ignore[misc]
+    """
+    Rows of like length together, in an order that the epoch decides.
+
+    transformers draws it from the random numbers of the moment: a run that resumes in a later epoch
+    would meet other rows than the run that goes through.
+    """
+
+    epoch = 0
+
+    def __init__(self, rows_of_step: int, lengths: Sequence[int], seed: int) -> None:
+        super().__init__(rows_of_step, lengths=list(lengths), generator=torch.Generator())
+        self._seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self._seed + self.epoch)
+        return iter(super().__iter__())
+
+
 def epoch_order(sampling: str, lengths: Sequence[int], *, rows_of_step: int, seed: int) -> Any:
     """
-    The sampler that transformers and accelerate would use in one process.
+    The sampler that one process has.
 
     Args:
         sampling: transformers' train_sampling_strategy.
@@ -72,11 +97,10 @@ def epoch_order(sampling: str, lengths: Sequence[int], *, rows_of_step: int, see
     """
     from accelerate.data_loader import SeedableRandomSampler
     from torch.utils.data import SequentialSampler
-    from transformers.trainer_pt_utils import LengthGroupedSampler
 
     numbers = range(len(lengths))
     if sampling == "sequential":
         return SequentialSampler(numbers)
     if sampling == "group_by_length":
-        return LengthGroupedSampler(rows_of_step, lengths=list(lengths))
+        return LengthOrder(rows_of_step, lengths, seed)
     return SeedableRandomSampler(numbers, data_seed=seed)

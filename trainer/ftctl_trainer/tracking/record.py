@@ -28,6 +28,7 @@ _SERIES = {
     "eval_loss": "eval/loss",
     "eval_preference_accuracy": "eval/preference_accuracy",
     "eval_reward_margin": "eval/reward_margin",
+    "eval_moved_right": "eval/moved_right",
     "eval_reward": "eval/reward",
 }
 # Where a run runs and is reported is no parameter of it.

@@ -36,6 +36,7 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("ranked", "prompt, responses, rank", preferences.is_ranked, preferences.ranked),
     Format("preference", "prompt, chosen, rejected", preferences.is_pair, preferences.pair),
+    Format("labelled", "prompt, completion, label", preferences.is_labelled, preferences.labelled),
     Format(
         "actions",
         "prompt with History, AvailableActions, UserInput; answer",
@@ -47,8 +48,8 @@ FORMATS: tuple[Format, ...] = (
     Format("instruction", "instruction, input, response", pairs.is_instruction, pairs.instruction),
     Format("prompt_completion", "prompt, completion", pairs.is_completion, pairs.prompt_completion),
 )
-# Rows of these hold several answers of which one is better, and match among other columns.
-_PARTICULAR = frozenset({"ranked", "preference"})
+# Rows of these say which answer is better or good, and match among other columns.
+_PARTICULAR = frozenset({"ranked", "preference", "labelled"})
 
 
 def find_format(file: RawFile, name: str) -> Format:

@@ -1,4 +1,4 @@
-"""Formats of one prompt and several answers, some better than others."""
+"""Formats that say of answers to a prompt which is better, or whether one is good."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ftctl.data.example import Example, Message
 from ftctl.data.formats.conversations import read_messages
 from ftctl.data.formats.fields import Fields, kind, structured
 
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+
 
 def is_pair(row: Mapping[str, Any]) -> bool:
     """Whether the row has a chosen or a rejected answer."""
@@ -19,6 +21,11 @@ def is_pair(row: Mapping[str, Any]) -> bool:
 def is_ranked(row: Mapping[str, Any]) -> bool:
     """Whether the row has several responses."""
     return "responses" in row
+
+
+def is_labelled(row: Mapping[str, Any]) -> bool:
+    """Whether the row has a completion, and a label that is a truth value."""
+    return "prompt" in row and "completion" in row and _truth(row.get("label")) is not None
 
 
 def pair(fields: Fields, row_id: str) -> Example | None:
@@ -62,6 +69,26 @@ def ranked(fields: Fields, row_id: str) -> Example | None:
     if fields.complaints:
         return None
     return Example(id=row_id, messages=messages, responses=responses, ranks=ranks)
+
+
+def labelled(fields: Fields, row_id: str) -> Example | None:
+    """`prompt` and `completion`, each a text or a list of messages, and `label`: true is good."""
+    prompt = _prompt(fields)
+    _, answer = _answer(fields, "completion", prompt)
+    label = _truth(fields.values.get("label"))
+    if label is None:
+        fields.complain("label is neither true nor false")
+    if fields.complaints:
+        return None
+    messages = [*prompt, Message(role="assistant", content=answer)]
+    return Example(id=row_id, messages=messages, label=label)
+
+
+def _truth(value: object) -> bool | None:
+    """A truth value, also as 1 and 0, and as text in a CSV cell; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    return _TRUTHS.get(str(value).strip().lower())
 
 
 def _is_rank(value: object) -> bool:
