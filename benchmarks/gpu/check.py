@@ -1,7 +1,7 @@
 """
 Whether the fast layers compute what they should, on this machine's GPU.
 
-usage: check.py
+usage: python -m benchmarks.gpu.check
 
 Kernels against plain PyTorch; then gradients of every LoRA weight of a small llama, against those
 of transformers' and PEFT's layers in float32 on the same 4-bit weights. Exits with 1 where the fast
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from random_llama import save
+from benchmarks.gpu.random_llama import save
 
 from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.model.fast import kernels, reference

@@ -81,6 +81,11 @@ def rows() -> list[dict[str, list[int]]]:
     return found
 
 
+def backward(loss: Any) -> None:
+    """torch does not type it."""
+    loss.backward()
+
+
 def gradients(model: Any) -> dict[str, torch.Tensor]:
     """Of every trained weight; they are cleared."""
     found = {name: weight.grad for name, weight in trainable(model).items()}
@@ -93,7 +98,7 @@ def alone(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
     total = 0.0
     for row in rows():
         loss = label_loss_sum(model, {n: torch.tensor([v]) for n, v in row.items()})
-        loss.backward()
+        backward(loss)
         total += loss.item()
     return total, gradients(model)
 
@@ -101,7 +106,7 @@ def alone(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
 def together(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
     """The same end to end through the fast layers."""
     loss = label_loss_sum(model, EndToEndCollator()(rows()))
-    loss.backward()
+    backward(loss)
     return loss.item(), gradients(model)
 
 
@@ -167,15 +172,15 @@ def test_with_dropout_gradients_are_the_slopes_of_the_loss(
     install(model)
     fast = fast_model(model)
     assert fast is not None
-    for half in (*fast.attentions, *fast.mlps):
-        half.keeps = keeps
+    for attention, mlp in zip(fast.attentions, fast.mlps, strict=True):
+        attention.keeps = mlp.keeps = keeps
     batch = EndToEndCollator()(rows())
 
     def loss(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return label_loss_sum(model, batch)
 
-    loss(0).backward()
+    backward(loss(0))
     grads = gradients(model)
     generator = torch.Generator().manual_seed(3)
     for name, weight in trainable(model).items():
@@ -236,10 +241,10 @@ def test_a_second_backward_pass_is_refused(folders: dict[str, Path]) -> None:
     model = tuned(folders["llama"])
     install(model)
     loss = label_loss_sum(model, EndToEndCollator()(rows()))
-    loss.backward(retain_graph=True)
+    torch.autograd.backward(loss, retain_graph=True)
 
     with pytest.raises(RuntimeError, match="runs once"):
-        loss.backward()
+        backward(loss)
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rows: Documents, scale: float) -> At
 
 
 def attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, made: Attended, rows: Documents, scale: float
+    grad: Tensor, qkv: _Three, made: Attended, rows: Documents, scale: float
 ) -> _Three:
     """Return the gradients of q, k and v, in their shapes; `grad` is that of `made.out`."""
+    q, k, v = qkv
     if not _has_kernel(q):
         with torch.enable_grad():
             leaves = [part.detach().requires_grad_() for part in (q, k, v)]
@@ -86,10 +87,21 @@ def _short(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float) -> tuple[T
     from ftctl_trainer.model.fast import short_attention as own
 
     if own.takes(q.shape[1], k.shape[1], q.shape[2]):
-        return own.forward(*_cut(span, q, k, v), _query_tiles(span, q, k, own.FORWARD), scale)
+        tiles = _query_tiles(span, q, k, own.FORWARD)
+        return own.forward(_cut(q, span), _cut(k, span), _cut(v, span), tiles, scale)
     ends, most = _ends(span, q), span.longest
     out, logsumexp, state, unused, _ = torch.ops.aten._flash_attention_forward(
-        *_cut(span, q, k, v), ends, ends, most, most, 0.0, True, False, scale=scale
+        _cut(q, span),
+        _cut(k, span),
+        _cut(v, span),
+        ends,
+        ends,
+        most,
+        most,
+        0.0,
+        True,
+        False,
+        scale=scale,
     )
     return out, logsumexp, state, unused
 
@@ -99,15 +111,17 @@ def _short_backward(
 ) -> _Three:
     from ftctl_trainer.model.fast import short_attention as own
 
-    parts = _cut(span, grad, q, k, v, made.out)
+    grad, q, k, v, out = (_cut(part, span) for part in (grad, q, k, v, made.out))
     if own.takes(q.shape[1], k.shape[1], q.shape[2]):
-        queries = _query_tiles(span, q, k, own.QUERY_GRADIENT)
-        return own.backward(*parts, *made.rest, queries, _key_tiles(span, q), scale)
+        tiles = _query_tiles(span, q, k, own.QUERY_GRADIENT), _key_tiles(span, q)
+        gradients: _Three = own.backward(grad, q, k, v, out, made.rest[0], *tiles, scale)
+        return gradients
     ends, most = _ends(span, q), span.longest
     logsumexp, state, unused = made.rest
     found: _Three = torch.ops.aten._flash_attention_backward(
-        *parts, logsumexp, ends, ends, most, most, 0.0, True, state, unused, scale=scale
-    )
+        grad, q, k, v, out, logsumexp, ends, ends, most, most, 0.0, True, state, unused,
+        scale=scale,
+    )  # fmt: skip
     return found
 
 
@@ -160,8 +174,8 @@ def _ends(span: Span, q: Tensor) -> Tensor:
     return span.once("ends", make, q.device)
 
 
-def _cut(span: Span, *parts: Tensor) -> list[Tensor]:
-    return [part[span.start : span.end] for part in parts]
+def _cut(part: Tensor, span: Span) -> Tensor:
+    return part[span.start : span.end]
 
 
 def _upto(span: Span) -> int:

@@ -111,7 +111,7 @@ class _AttentionHalf(Function):
         grad = grad.contiguous()
         d_out, grads_out = half.out.backward(grad, made.out.flatten(1), low_out, ctx.drawn[1])
         parts = half.split(qkv)
-        d_parts = attend_backward(d_out.view_as(made.out), *parts, made, rows, half.scale)
+        d_parts = attend_backward(d_out.view_as(made.out), parts, made, rows, half.scale)
         del d_out, qkv, parts, made
         d_qkv = ops.joined(*d_parts, rows.cos, rows.sin, half.qkv.grad_spare)
         del d_parts
@@ -208,6 +208,7 @@ class RmsNorm(Function):
         Args:
             x: [T, H].
         """
+        y: Tensor
         y, scale = ops_for(x).rms_norm(x, norm.weight, norm.eps)
         ctx.save_for_backward(x, scale)
         ctx.norm = norm

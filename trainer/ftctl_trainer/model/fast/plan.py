@@ -80,7 +80,7 @@ def _always_bytes(fast: FastModel, tokens: int) -> float:
     # Of an output layer that is trained: its half-precision copy, and a part's gradient.
     head = fast.causal.get_output_embeddings()
     dense += sum(2 * width * part.numel() for part in head.parameters() if part.requires_grad)
-    return tokens * (inputs + at_work) + dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
+    return float(tokens * (inputs + at_work)) + dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
 
 
 def _free_bytes() -> float:
@@ -89,4 +89,4 @@ def _free_bytes() -> float:
     held = torch.cuda.memory_reserved()
     unused = held - torch.cuda.memory_allocated()
     limit = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)() * total
-    return min(free, max(limit - held, 0)) + unused
+    return float(min(free, max(limit - held, 0)) + unused)
