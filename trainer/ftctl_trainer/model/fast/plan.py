@@ -80,7 +80,8 @@ def _always_bytes(fast: FastModel, tokens: int) -> float:
     # Of an output layer that is trained: its half-precision copy, and a part's gradient.
     head = fast.causal.get_output_embeddings()
     dense += sum(2 * width * part.numel() for part in head.parameters() if part.requires_grad)
-    return float(tokens * (inputs + at_work)) + dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
+    step = dense + 2 * PART_BYTES + trained * _TRAINED_BYTES
+    return float(tokens * (inputs + at_work) + step)
 
 
 def _free_bytes() -> float:
