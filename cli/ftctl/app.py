@@ -30,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ftctl.commands.submit:submit",
         "Fine-tune, export and verify in a Kubernetes cluster.",
     ),
+    "sweep": (
+        "ftctl.commands.sweep:sweep",
+        "Make a run of each combination of values, and find the best.",
+    ),
     "render": (
         "ftctl.commands.render:render",
         "Print a run as Kubernetes YAML; asks no cluster.",

@@ -36,13 +36,13 @@ def cancel(
         _answer(run_id, "succeeded", [], as_json=as_json)
         typer.echo(f"{run_id} is published; there is nothing to cancel", err=True)
         return
-    deleted = _stop(store, run_id, quiet=quiet)
+    deleted = stop_run(store, run_id, quiet=quiet)
     _answer(run_id, "cancelled", deleted, as_json=as_json)
     if not quiet:
         typer.echo(f"go on with it    ftctl resume {run_id}", err=True)
 
 
-def _stop(store: Store, run_id: str, *, quiet: bool) -> list[str]:
+def stop_run(store: Store, run_id: str, *, quiet: bool) -> list[str]:
     """
     The tombstone goes first: whatever starts a pod again from then on, the pod ends at once.
 

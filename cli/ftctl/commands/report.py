@@ -57,12 +57,12 @@ def report(
         typer.echo(page, nl=False)
         return
     path = Path(output or f"{run_id}.html")
-    _write(path, page)
+    write_page(path, page)
     typer.echo(_summary(record, path) if as_json else str(path))
 
 
-def _write(path: Path, page: str) -> None:
-    """Write whole or not at all; what is no plain file, as /dev/null, is written in place."""
+def write_page(path: Path, page: str) -> None:
+    """Write a page whole or not at all; what is no plain file, as /dev/null, in place."""
     in_place = path.exists() and not path.is_file()
     target = path if in_place else path.with_name(f".{path.name}.part")
     try:

@@ -13,6 +13,8 @@ from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Overrides, Qui
 
 if TYPE_CHECKING:
     from ftctl.contract.runfile import RunFile
+    from ftctl.contract.spec import Config
+    from ftctl.runs.prepare import Prepared
     from ftctl.storage.base import Store
 
 # One module of each extra, to tell whether `ftctl[local]` is installed.
@@ -37,22 +39,38 @@ def run(
     Example: ftctl run experiment=smoke
     """
     from ftctl.config.compose import compose
-    from ftctl.config.validate import refuse_unavailable
     from ftctl.data.digest import push_dataset
-    from ftctl.resources import template_dirs
-    from ftctl.runs.modelcheck import check_export
-    from ftctl.runs.outputs import check_outputs
-    from ftctl.runs.prepare import prepare, require_hub_token
     from ftctl.storage.adapters import push_adapter
     from ftctl.storage.open import open_store
     from ftctl.storage.runs import register
 
     config = compose(overrides or [], config_dir=config_dir, config_name=config_name)
+    require_local()
+    store = open_store(config.storage, default=config.paths.output_dir)
+    prepared = prepare_here(config, store, config_dir=config_dir, new=new)
+    push_dataset(store, prepared.dataset)
+    push_adapter(store, prepared.run.init_adapter)
+    finish(register(store, prepared.run), store, as_json=as_json, quiet=quiet)
+
+
+def prepare_here(
+    config: Config, store: Store, *, config_dir: Path | None, new: bool = False
+) -> Prepared:
+    """
+    Check that a run can be done on this machine, and resolve it. Nothing is written.
+
+    Raises:
+        ConfigError, DataError, StorageError: something a run needs is missing or wrong.
+    """
+    from ftctl.config.validate import refuse_unavailable
+    from ftctl.resources import template_dirs
+    from ftctl.runs.modelcheck import check_export
+    from ftctl.runs.outputs import check_outputs
+    from ftctl.runs.prepare import prepare, require_hub_token
+
     refuse_unavailable(config)
     require_hub_token(config, os.environ.get("HF_TOKEN"))
-    require_local()
     check_outputs(config, Path.cwd())
-    store = open_store(config.storage, default=config.paths.output_dir)
     prepared = prepare(
         config,
         store=store,
@@ -61,9 +79,7 @@ def run(
         new=new,
     )
     check_export(prepared.run.config, prepared.run.model)
-    push_dataset(store, prepared.dataset)
-    push_adapter(store, prepared.run.init_adapter)
-    finish(register(store, prepared.run), store, as_json=as_json, quiet=quiet)
+    return prepared
 
 
 def require_local() -> None:

@@ -108,7 +108,8 @@ def _problem(text: str, override: Override, groups: Choices) -> Problem | None:
         return Problem(
             where,
             f"{key} gets several values",
-            f"Give one; a list is written {key}=[A,B], a text with commas '{key}=\"A,B\"'.",
+            f"Give one; a list is written {key}=[A,B], a text with commas '{key}=\"A,B\"'. "
+            "`ftctl sweep` makes a run of each.",
         )
     if key.split("/")[0].split(".")[0] == "hydra":
         return Problem(where, "settings of Hydra have no effect here", "Leave it out.")

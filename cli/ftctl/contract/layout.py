@@ -11,6 +11,7 @@ INDEX = "index/"
 INDEX_PACK = "index.json.gz"
 DATASETS = "datasets/"
 MODELS = "models/"
+SWEEPS = "sweeps/"
 # Below a run's reference: the one over the base as it was quantized for training.
 NF4 = "nf4/"
 
@@ -160,6 +161,38 @@ class ModelLayout:
     @property
     def root(self) -> str:
         return f"{MODELS}{self.revision}/"
+
+
+@dataclass(frozen=True)
+class SweepLayout:
+    """Keys of one sweep; its children are runs among the others."""
+
+    sweep_id: str
+
+    @property
+    def root(self) -> str:
+        return f"{SWEEPS}{self.sweep_id}/"
+
+    @property
+    def record(self) -> str:
+        return f"{self.root}sweep.json"
+
+    @property
+    def report(self) -> str:
+        return f"{self.root}report.html"
+
+    @property
+    def placement(self) -> str:
+        return f"{self.root}placement.json"
+
+    @property
+    def cancelled(self) -> str:
+        return f"{self.root}_CANCELLED"
+
+
+def alias_key(name: str) -> str:
+    """Key of the pointer from a name to a run."""
+    return f"aliases/{name}.json"
 
 
 def marker(prefix: str) -> str:

@@ -15,8 +15,14 @@ _HTTPS = 443
 # The second is what OpenShift's DNS pods have behind port 53 of their Service.
 _DNS = (53, 5353)
 _DEFAULT_PORTS = {"http": 80, "https": _HTTPS}
+DNS_RULE: Manifest = {
+    "ports": [{"protocol": protocol, "port": port} for port in _DNS for protocol in ("UDP", "TCP")]
+}
 # Where clouds hand out the identity of a pod or node, by plain HTTP: link-local, RFC 3927.
-_IDENTITY = {"cidr": "169.254.0.0/16", "ports": (80, 988)}
+IDENTITY_RULE: Manifest = {
+    "to": [{"ipBlock": {"cidr": "169.254.0.0/16"}}],
+    "ports": [{"protocol": "TCP", "port": port} for port in (80, 988)],
+}
 
 
 def network_policy(run: RunFile) -> Manifest:
@@ -28,20 +34,11 @@ def network_policy(run: RunFile) -> Manifest:
     """
     config = run.config
     egress: list[Manifest] = [
-        {
-            "ports": [
-                {"protocol": protocol, "port": port} for port in _DNS for protocol in ("UDP", "TCP")
-            ]
-        },
+        DNS_RULE,
         {"ports": [{"protocol": "TCP", "port": port} for port in egress_ports(config)]},
     ]
     if not config.storage.secret:
-        egress.append(
-            {
-                "to": [{"ipBlock": {"cidr": _IDENTITY["cidr"]}}],
-                "ports": [{"protocol": "TCP", "port": port} for port in _IDENTITY["ports"]],
-            }
-        )
+        egress.append(IDENTITY_RULE)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -28,7 +28,7 @@ _WAIT_RESOURCES = {
     "requests": {"cpu": "50m", "memory": "256Mi"},
     "limits": {"memory": "256Mi"},
 }
-_SECURITY = {
+SECURITY = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -102,7 +102,7 @@ def _container(run: RunFile, stage: Stage) -> Manifest:
         ],
         "envFrom": secret_sources(config, stage),
         "resources": _resources(config, stage),
-        "securityContext": _SECURITY,
+        "securityContext": SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _MOUNTS,
     }
@@ -119,7 +119,7 @@ def _waiting(run: RunFile) -> Manifest:
         "env": variables(config, "convert", {}),
         "envFrom": secret_sources(config, None),
         "resources": _WAIT_RESOURCES,
-        "securityContext": _SECURITY,
+        "securityContext": SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _MOUNTS,
     }

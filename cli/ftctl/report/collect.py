@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -81,15 +81,33 @@ def collect_status(store: Source, run_id: str) -> RunRecord:
         StorageError: the store cannot be reached.
     """
     layout = RunLayout(run_id)
+    return _collect_some(store, run_id, (layout.status, layout.events))
+
+
+def collect_results(store: Source, run_id: str) -> RunRecord:
+    """
+    Read only what says where a run is and how good it is: status, metrics, scores, tombstones.
+
+    Raises:
+        StorageError: the store cannot be reached.
+    """
+    layout = RunLayout(run_id)
+    return _collect_some(store, run_id, (layout.status, layout.metrics, layout.evaluation))
+
+
+def _collect_some(store: Source, run_id: str, wanted: Sequence[str]) -> RunRecord:
+    layout = RunLayout(run_id)
     # No listing: a run's folder may hold thousands of checkpoint files.
-    keys = (layout.status, layout.events, layout.success, layout.failed, layout.cancelled)
+    keys = (*wanted, layout.success, layout.failed, layout.cancelled)
     found = {key: item.size for key in keys if (item := store.stat(key)) is not None}
     reader = _Reader(store, found, layout.root)
     return RunRecord(
         run_id=run_id,
         collected=now(),
         status=reader.json(layout.status, Status),
+        metrics=reader.lines(layout.metrics, Metrics),
         events=reader.lines(layout.events, Event),
+        evaluation=reader.json(layout.evaluation, Evaluation),
         tombstones=Tombstones(
             success=layout.success in found,
             failed=layout.failed in found,

@@ -24,11 +24,12 @@ def render_report(record: RunRecord) -> str:
 
     Whatever came from data, models or users is escaped; a part that is missing is said to be.
     """
-    return _template().render(**_context(record))
+    return template("report.html.j2").render(**_context(record))
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page of this folder, with the filters that write numbers."""
     # 40 ms that most commands do without.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -40,9 +41,9 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("percent", "number", "limit", "size", "duration", "moment", "clock"):
-        environment.filters[name] = getattr(figures, name)
-    return environment.get_template("report.html.j2")
+    for figure in ("percent", "number", "limit", "size", "duration", "moment", "clock"):
+        environment.filters[figure] = getattr(figures, figure)
+    return environment.get_template(name)
 
 
 def _context(record: RunRecord) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftctl.contract.hubsecret import hub_secret
 from ftctl.contract.identity import content_hash, deciding
+from ftctl.contract.lineage import DatasetRecord
 from ftctl.contract.names import run_id, run_name
 from ftctl.contract.operational import ClusterConfig
 from ftctl.contract.paths import expanded
-from ftctl.contract.runfile import ModelSource, RunFile
+from ftctl.contract.runfile import AdapterSource, ModelSource, RunFile
 from ftctl.contract.spec import Config
 from ftctl.data.dataset import Dataset, load_dataset
 from ftctl.data.digest import dataset_record
@@ -61,17 +62,15 @@ def prepare(
     rewards = reward_files(config, base_dir)
     adapter = find_adapter(config.model, store, base_dir)
     nonce = secrets.token_hex(8) if new else None
-    inputs = deciding(
+    digest = digest_of(
         config,
-        model=model.name if model.kind == "hub" else None,
-        revision=model.revision,
-        data_digest=record.digest,
+        model=model,
+        data=record,
         template=template,
-        reward_files=rewards,
-        init_adapter=adapter.revision if adapter else None,
+        rewards=rewards,
+        adapter=adapter,
         nonce=nonce,
     )
-    digest = content_hash(inputs)
     name = _name(config, model)
     run = RunFile(
         run_id=run_id(name, digest),
@@ -85,6 +84,31 @@ def prepare(
         config=_portable(config, name, store, base_dir),
     )
     return Prepared(run, dataset)
+
+
+def digest_of(
+    config: Config,
+    *,
+    model: ModelSource,
+    data: DatasetRecord,
+    template: str,
+    rewards: Mapping[str, str],
+    adapter: AdapterSource | None,
+    nonce: str | None,
+) -> str:
+    """The content hash of a run whose inputs were found; 64 hex digits."""
+    return content_hash(
+        deciding(
+            config,
+            model=model.name if model.kind == "hub" else None,
+            revision=model.revision,
+            data_digest=data.digest,
+            template=template,
+            reward_files=rewards,
+            init_adapter=adapter.revision if adapter else None,
+            nonce=nonce,
+        )
+    )
 
 
 def _name(config: Config, model: ModelSource) -> str:

@@ -1,4 +1,4 @@
-"""Finds the run that a user means: its id, or the first letters of it."""
+"""Finds the run that a user means: its id, a name it was given, or the first letters of its id."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from ftctl.contract.layout import INDEX, RunLayout, indexed_run
 from ftctl.contract.names import is_run_id
 from ftctl.errors import UsageError
+from ftctl.storage.aliases import read_alias
 from ftctl.storage.base import Store
 
 # As many candidates as an error shows.
@@ -15,7 +16,7 @@ _SHOWN = 8
 
 def find_run(store: Store, text: str) -> str:
     """
-    Return the id of the one run whose id is, or starts with, `text`.
+    Return the id of the one run whose id or alias is `text`, or whose id starts with it.
 
     Raises:
         UsageError: no run starts so, or several do; the message names them.
@@ -24,6 +25,9 @@ def find_run(store: Store, text: str) -> str:
     # A whole id needs no listing, and is found even where its index record is gone.
     if is_run_id(text) and store.stat(RunLayout(text).config) is not None:
         return text
+    alias = read_alias(store, text)
+    if alias:
+        return alias.run_id
     known = list(dict.fromkeys(_run_ids(store)))
     if text in known:
         return text

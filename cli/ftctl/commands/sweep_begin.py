@@ -1,0 +1,302 @@
+"""The part of `ftctl sweep` that plans a sweep, asks, records it, and has its runs done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from ftctl.commands.asking import confirm
+
+if TYPE_CHECKING:
+    from ftctl.cluster.client import Cluster
+    from ftctl.commands.sweep_plan import Planned, Wanted
+    from ftctl.config.axes import Swept
+    from ftctl.contract.runfile import RunFile
+    from ftctl.contract.sweep import Sweep
+    from ftctl.estimate.facts import Estimate
+    from ftctl.storage.base import Store
+
+# Where the runs are done, and what starts them: this machine; a cluster, from this process; a
+# cluster, from a pod there.
+PlaceOfRuns = Literal["local", "here", "launcher"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of how a sweep is done; nothing of it changes a result."""
+
+    overrides: Sequence[str]
+    config_dir: Path | None
+    config_name: str | None
+    place: PlaceOfRuns
+    parallel: int
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a cluster says before anything is created."""
+
+    place: str | None = None
+    objects: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    estimate: Estimate | None = None
+    lines: tuple[tuple[str, str], ...] = field(default=())
+
+
+def begin(asked: Asked, wanted: Wanted, *, output: Path | None) -> None:
+    """
+    Do a sweep that overrides describe, or hand it to its launcher.
+
+    Raises:
+        FtctlError: a run is refused, or store or cluster refuse something; nothing was created.
+    """
+    from ftctl.commands.run import prepare_here, require_local
+    from ftctl.commands.sweep_plan import Planner, corner, plan_sweep
+    from ftctl.config.axes import read_swept
+    from ftctl.config.compose import compose
+    from ftctl.storage.open import open_store
+
+    swept = read_swept(
+        asked.overrides,
+        searching=wanted.trials is not None,
+        config_dir=asked.config_dir,
+        config_name=asked.config_name,
+    )
+    first = [f"{key}={value}" for key, value in corner(swept.axes, 0).items()]
+    config = compose(
+        [*swept.fixed, *first], config_dir=asked.config_dir, config_name=asked.config_name
+    )
+    store = open_store(config.storage, default=config.paths.output_dir)
+    if asked.place == "local":
+        require_local()
+        cluster = None
+    else:
+        from ftctl.cluster.open import open_cluster
+
+        cluster = open_cluster(config.cluster.context)
+
+    def resolve(config: Any) -> Any:
+        if cluster is None:
+            return prepare_here(config, store, config_dir=asked.config_dir)
+        from ftctl.commands.rendering import for_cluster, render_run
+
+        rendering = render_run(config, config_dir=asked.config_dir, store=store)
+        return for_cluster(rendering, cluster).prepared
+
+    planner = Planner(
+        swept, config_dir=asked.config_dir, config_name=asked.config_name, resolve=resolve
+    )
+    planned = plan_sweep(swept, planner, wanted)
+    look = _look(cluster, planned, asked) if cluster else _Look()
+    published = _published(store, planned.sweep)
+    if not (asked.as_json or asked.quiet):
+        typer.echo(_plan_text(planned.sweep, swept, look, asked, published), err=True)
+    if asked.dry_run:
+        _answer(planned.sweep, look, asked, published, "planned")
+        return
+    if cluster:
+        confirm(f"Launch {planned.sweep.trials} runs?", yes=asked.yes)
+    sweep = _record(store, planned, quiet=asked.quiet or asked.as_json)
+    if asked.place == "launcher":
+        assert cluster is not None
+        _hand_over(store, cluster, planned.runs[0], sweep, look)
+        _answer(sweep, look, asked, published, "submitted")
+        return
+    _work(store, sweep, planned.runs[0].config, asked)
+    _finish(store, sweep.sweep_id, asked, output)
+
+
+def go_on(store: Store, sweep_id: str, asked: Asked) -> None:
+    """Do what is left of a sweep that the store has, from this process."""
+    from ftctl.commands.run import require_local
+    from ftctl.config.compose import compose
+    from ftctl.storage.sweeps import let_go_on, read_sweep
+
+    config = compose(asked.overrides, config_dir=asked.config_dir, config_name=asked.config_name)
+    if asked.place == "local":
+        require_local()
+        let_go_on(store, sweep_id)
+    _work(store, read_sweep(store, sweep_id), config, asked)
+
+
+def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
+    """
+    Ask the cluster whether it takes the first run and the launcher.
+
+    Raises:
+        ConfigError: the GPU has no room for the first run, or the last.
+        ClusterError: the cluster would not take them.
+    """
+    from ftctl.cluster.apply import preflight
+    from ftctl.commands.estimate import estimated
+    from ftctl.estimate.fits import check_fits, check_host
+    from ftctl.estimate.text import plan_lines
+    from ftctl.manifests.launcher import launcher_objects
+    from ftctl.manifests.run import run_objects
+    from ftctl.runs.certificates import read_certificates
+    from ftctl.runs.endpoints import refuse_loopback
+
+    first, last = planned.runs[0], planned.runs[-1]
+    dataset = planned.prepared[0].dataset
+    ends = [first] if last is first else [first, last]
+    estimates = [
+        estimated(run.config, config_dir=asked.config_dir, dataset=dataset) for run in ends
+    ]
+    for estimate in estimates:
+        check_fits(estimate, estimate.gpu_memory)
+    refuse_loopback(first.config)
+    ca_pem = read_certificates(first.config, Path.cwd())
+    objects = run_objects(first, ca_pem=ca_pem)
+    launcher = (
+        launcher_objects(first, planned.sweep.sweep_id, parallel=asked.parallel, ca_pem=ca_pem)
+        if asked.place == "launcher"
+        else []
+    )
+    notes = [*preflight(cluster, [*launcher, *objects]), *check_host(estimates[0], first.config)]
+    return _Look(
+        place=f"{cluster.context or cluster.server}/{first.config.cluster.namespace}",
+        objects=tuple(launcher),
+        notes=tuple(notes),
+        estimate=estimates[0],
+        lines=tuple(plan_lines(estimates[0])),
+    )
+
+
+def _record(store: Store, planned: Planned, *, quiet: bool) -> Sweep:
+    """Put inputs, runs and the sweep into the store, so that anybody can go on from there."""
+    from ftctl.commands.submit import push_inputs
+    from ftctl.storage.parallel import each
+    from ftctl.storage.sweeps import let_go_on, register_sweep
+
+    for prepared in planned.prepared:
+        push_inputs(store, prepared, quiet=quiet)
+    if planned.sweep.search is None:
+        each(lambda run: _register(store, run), planned.runs)
+    let_go_on(store, planned.sweep.sweep_id)
+    return register_sweep(store, planned.sweep)
+
+
+def _register(store: Store, run: RunFile) -> None:
+    from ftctl.local.pipeline import is_published
+    from ftctl.storage.runs import register
+
+    if not is_published(store, run.run_id):
+        register(store, run)
+
+
+def _hand_over(store: Store, cluster: Cluster, run: RunFile, sweep: Sweep, look: _Look) -> None:
+    from ftctl.cluster.launcher import start_launcher
+    from ftctl.cluster.place import Place
+    from ftctl.storage.sweeps import write_launcher
+
+    namespace = run.config.cluster.namespace
+    write_launcher(store, sweep.sweep_id, Place(cluster, namespace, run.run_id).placement())
+    start_launcher(cluster, namespace, sweep.sweep_id, look.objects)
+
+
+def _work(store: Store, sweep: Sweep, config: Any, asked: Asked) -> None:
+    """Have the runs done. However it ends, what came of them is written down."""
+    from ftctl.commands.sweep_children import conclude
+
+    if asked.place == "local":
+        from ftctl.commands.sweep_here import run_here
+
+        run_here(store, sweep, config.storage, quiet=asked.quiet)
+    else:
+        from ftctl.cluster.open import open_cluster
+        from ftctl.commands.sweep_launch import Launching
+
+        say = _silent if asked.quiet else _say
+        cluster = open_cluster(config.cluster.context)
+        Launching(store, cluster, sweep, parallel=asked.parallel, say=say).to_the_end()
+    conclude(store, sweep.sweep_id)
+
+
+def _finish(store: Store, sweep_id: str, asked: Asked, output: Path | None) -> None:
+    from ftctl.commands.sweep_show import show
+
+    show(store, sweep_id, output=output, as_json=asked.as_json, final=True)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _silent(text: str) -> None:
+    """What is not to be said."""
+
+
+def _published(store: Store, sweep: Sweep) -> int:
+    from ftctl.local.pipeline import is_published
+    from ftctl.storage.parallel import each
+
+    ids = [child.run_id for child in sweep.children]
+    return sum(each(lambda run_id: is_published(store, run_id), ids))
+
+
+def _plan_text(sweep: Sweep, swept: Swept, look: _Look, asked: Asked, published: int) -> str:
+    from ftctl.cluster.kinds import name_of
+    from ftctl.report.sweep import MEASURES
+
+    runs = f"{sweep.trials}" + (f", {published} of them published already" if published else "")
+    at_once = "one after the other, here" if asked.place == "local" else f"{asked.parallel} at once"
+    pairs = [
+        ("sweep", sweep.sweep_id),
+        ("runs", f"{runs}; {at_once}"),
+        *(("", f"{axis.key}  {_values(axis)}") for axis in swept.axes),
+        ("best by", MEASURES[sweep.objective]),
+        *([("cluster", look.place)] if look.place else []),
+        *((name, f"{value}, a run") for name, value in look.lines),
+        *([("creates", ", ".join(map(name_of, look.objects)))] if look.objects else []),
+        *(("note", note) for note in look.notes),
+    ]
+    return "\n".join(f"{name:<11}{value}" for name, value in pairs)
+
+
+def _values(axis: Any) -> str:
+    if not axis.is_range:
+        return ", ".join(axis.values)
+    return f"{axis.low:g} to {axis.high:g}" + (", by its logarithm" if axis.log else "")
+
+
+def _answer(
+    sweep: Sweep,
+    look: _Look,
+    asked: Asked,
+    published: int,
+    state: Literal["planned", "submitted"],
+) -> None:
+    """Print the plan as JSON, or the sweep's id, and after a submission what may come next."""
+    if asked.as_json:
+        from ftctl.cluster.kinds import name_of
+        from ftctl.commands.answers import SweepPlanAnswer, SweptRun
+
+        told = SweepPlanAnswer(
+            sweep_id=sweep.sweep_id,
+            state=state,
+            place=look.place,
+            by=sweep.objective,
+            trials=sweep.trials,
+            parallel=1 if asked.place == "local" else asked.parallel,
+            published=published,
+            alias=sweep.alias,
+            runs=[SweptRun(run_id=one.run_id, values=one.values) for one in sweep.children],
+            objects=[name_of(body) for body in look.objects],
+            notes=list(look.notes),
+            estimate=look.estimate,
+        )
+        typer.echo(told.model_dump_json())
+        return
+    typer.echo(sweep.sweep_id)
+    if state == "submitted":
+        typer.echo(f"look at it   ftctl sweep {sweep.sweep_id}", err=True)
+        typer.echo(f"stop it      ftctl sweep {sweep.sweep_id} --cancel", err=True)
+        typer.echo(f"then         ftctl download {sweep.alias}", err=True)
