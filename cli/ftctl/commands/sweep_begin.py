@@ -104,7 +104,7 @@ def begin(asked: Asked, wanted: Wanted, *, output: Path | None) -> None:
         return
     if cluster:
         confirm(f"Launch {planned.sweep.trials} runs?", yes=asked.yes)
-    sweep = _record(store, planned, quiet=asked.quiet or asked.as_json)
+    sweep = _record(store, planned, asked)
     if asked.place == "launcher":
         assert cluster is not None
         _hand_over(store, cluster, planned.runs[0], sweep, look)
@@ -161,6 +161,8 @@ def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
         else []
     )
     notes = [*preflight(cluster, [*launcher, *objects]), *check_host(estimates[0], first.config)]
+    if launcher and planned.sweep.search:
+        notes.append("the launcher's image, cluster.image_convert, must have optuna")
     return _Look(
         place=f"{cluster.context or cluster.server}/{first.config.cluster.namespace}",
         objects=tuple(launcher),
@@ -170,14 +172,20 @@ def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
     )
 
 
-def _record(store: Store, planned: Planned, *, quiet: bool) -> Sweep:
+def _record(store: Store, planned: Planned, asked: Asked) -> Sweep:
     """Put inputs, runs and the sweep into the store, so that anybody can go on from there."""
     from ftctl.commands.submit import push_inputs
+    from ftctl.data.digest import push_dataset
+    from ftctl.storage.adapters import push_adapter
     from ftctl.storage.parallel import each
     from ftctl.storage.sweeps import let_go_on, register_sweep
 
     for prepared in planned.prepared:
-        push_inputs(store, prepared, quiet=quiet)
+        if asked.place == "local":  # the base model is on this machine
+            push_dataset(store, prepared.dataset)
+            push_adapter(store, prepared.run.init_adapter)
+        else:
+            push_inputs(store, prepared, quiet=asked.quiet or asked.as_json)
     if planned.sweep.search is None:
         each(lambda run: _register(store, run), planned.runs)
     let_go_on(store, planned.sweep.sweep_id)

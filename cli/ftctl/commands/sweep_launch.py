@@ -40,7 +40,7 @@ class Launching:
         self._active: dict[str, Place] = {}
         self._next: Child | None = None
         self._stopped: set[str] = set()
-        self._done = False
+        self.is_done = False
 
     def to_the_end(self) -> None:
         """
@@ -52,7 +52,7 @@ class Launching:
         from ftctl.cluster.failures import UnreachableError
 
         answered = time.monotonic()
-        while not self._done:
+        while not self.is_done:
             try:
                 self.look()
                 answered = time.monotonic()
@@ -60,7 +60,7 @@ class Launching:
                 if time.monotonic() - answered > _PATIENCE_S:
                     raise
                 self._say(f"{error.what}; trying on")
-            if not self._done:
+            if not self.is_done:
                 time.sleep(_LOOK_S)
 
     def look(self) -> None:
@@ -74,12 +74,12 @@ class Launching:
                 self._stop_if_bad(run_id, place)
         while len(self._active) < self._parallel:
             if is_cancelled(self._store, self._children.sweep.sweep_id):
-                self._done = True
+                self.is_done = True
                 return
             # Kept until it is started: where the cluster does not answer, it is its turn again.
             self._next = self._next or self._children.next()
             if self._next is None:
-                self._done = not self._active
+                self.is_done = not self._active
                 return
             self._start(self._next.run_id)
             self._next = None

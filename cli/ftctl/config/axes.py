@@ -51,6 +51,7 @@ def read_swept(
     parser = OverridesParser.create()
     fixed: list[str] = []
     axes: list[Axis] = []
+    single: set[str] = set()
     problems: list[Problem] = []
     for text in texts:
         try:
@@ -60,13 +61,23 @@ def read_swept(
             continue
         if not override.is_sweep_override():
             fixed.append(text)
+            single.add(override.key_or_group)
             continue
         axis = _axis(override, groups)
-        reason = axis if isinstance(axis, str) else _refusal(axis, axes, searching=searching)
+        reason = (
+            axis
+            if isinstance(axis, str)
+            else _refusal(axis, axes, groups if searching else {}, searching)
+        )
         if reason:
             problems.append(Problem(shown_override(text), reason))
         elif isinstance(axis, Axis):
             axes.append(axis)
+    problems += [
+        Problem("arguments", f"{axis.key} has several values, and has one value too")
+        for axis in axes
+        if axis.key in single
+    ]
     if problems:
         raise as_error(problems)
     if not axes:
@@ -100,16 +111,20 @@ def _axis(override: Any, groups: Mapping[str, Iterable[str]]) -> Axis | str:
         known = schema.find(key)
         whole = known is not None and known.allowed.startswith("a whole number")
         return Axis(key=key, low=low, high=high, log=log, whole=whole)
-    texts = override.sweep_iterator(transformer=Transformer.encode)
-    return Axis(key=key, values=list(dict.fromkeys(map(str, texts))))
+    texts = override.sweep_iterator(transformer=Transformer.str)
+    # Unquoted, any spelling of these is a boolean; ours is YAML's.
+    spelt = (text.lower() if text in ("True", "False") else text for text in map(str, texts))
+    return Axis(key=key, values=list(dict.fromkeys(spelt)))
 
 
-def _refusal(axis: Axis, before: Sequence[Axis], *, searching: bool) -> str | None:
+def _refusal(
+    axis: Axis, before: Sequence[Axis], not_searched: Iterable[str], searching: bool
+) -> str | None:
     if any(axis.key == other.key for other in before):
         return f"{axis.key} is swept twice"
     if axis.is_range and not searching:
         return "a range of numbers has no end of values: say --search N, or list the values"
-    if searching and schema.find(axis.key) is None:
+    if axis.key in not_searched:
         return "a search chooses values of keys, not choices of groups"
     return None
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from html import escape
 
 from ftctl.report.axis import LOG_RATIO, Axis
-from ftctl.report.figures import number
 
 HEIGHT, TOP, BOTTOM, SIDE, GAP = 340, 46, 24, 90, 150
 
@@ -81,7 +80,7 @@ class _Scale:
             inner = [tick for tick in self._axis.ticks(4) if low < tick < high]
             # Few values are written as they are, many by a scale.
             shown = sorted(found) if len(found) <= 6 else [low, *inner, high]
-            self.ticks = [(self._axis.at(value), number(value)) for value in shown]
+            self.ticks = [(self._axis.at(value), f"{value:.4g}") for value in shown]
             return
         span = HEIGHT - BOTTOM - TOP
         for index, text in enumerate(texts):

@@ -26,8 +26,12 @@ def find_run(store: Store, text: str) -> str:
     if is_run_id(text) and store.stat(RunLayout(text).config) is not None:
         return text
     alias = read_alias(store, text)
-    if alias:
+    if alias and store.stat(RunLayout(alias.run_id).config) is not None:
         return alias.run_id
+    if alias:
+        raise UsageError(
+            f"{text!r} names the run {alias.run_id}, which is not there any more", where=store.url
+        )
     known = list(dict.fromkeys(_run_ids(store)))
     if text in known:
         return text
