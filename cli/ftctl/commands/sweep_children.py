@@ -59,6 +59,11 @@ class Children:
         self._store, self.sweep = store, sweep
         self._given = 0
 
+    @property
+    def given(self) -> list[str]:
+        """The runs that were given out so far."""
+        return [child.run_id for child in self.sweep.children[: self._given]]
+
     def next(self) -> Child | None:
         """The next child, registered in the store, or None: there are no more."""
         if self._given == len(self.sweep.children) and not self._choose():
@@ -99,12 +104,17 @@ class Judge:
         self._ended: dict[str, tuple[Metrics, ...]] = {}
 
     def consider(
-        self, sweep: Sweep, run_id: str, own: Sequence[Metrics] | None = None
+        self,
+        sweep: Sweep,
+        run_id: str,
+        others: Sequence[str],
+        own: Sequence[Metrics] | None = None,
     ) -> str | None:
         """
         Stop a child by a tombstone where it need not go on; return why.
 
         Args:
+            others: those that it is compared with; itself among them does not count.
             own: its metrics, where they are known already.
         """
         from ftctl.contract.layout import RunLayout
@@ -116,9 +126,8 @@ class Judge:
 
         if not sweep.stop_bad:
             return None
-        others = [child.run_id for child in sweep.children if child.run_id != run_id]
         own = own if own is not None else self._metrics(run_id)
-        reason = falls_behind(own, each(self._metrics, others))
+        reason = falls_behind(own, each(self._metrics, [one for one in others if one != run_id]))
         if reason:
             told = f"by the sweep {sweep.sweep_id}: {reason}"
             write_tombstone(self._store, RunLayout(run_id), "cancelled", told)

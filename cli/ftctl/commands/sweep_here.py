@@ -33,7 +33,7 @@ def run_here(store: Store, sweep: Sweep, storage: StorageConfig, *, quiet: bool)
     while not is_cancelled(store, sweep.sweep_id) and (child := children.next()):
         number += 1
         view = _SweepView(Console(stderr=True), quiet=quiet, debug="FTCTL_DEBUG" in os.environ)
-        view.judge = _Judging(judge, children.sweep, child.run_id, view)
+        view.judge = _Judging(judge, children, child.run_id, view)
         with view:
             values = " ".join(f"{key}={value}" for key, value in child.values.items())
             view.say(f"[{number}/{sweep.trials}] {child.run_id}  {values}")
@@ -75,8 +75,8 @@ def _run_child(store: Store, child: Child, storage: StorageConfig, view: _SweepV
 class _Judging:
     """Compares a child with the others whenever its held-out loss was measured."""
 
-    def __init__(self, judge: Judge, sweep: Sweep, run_id: str, view: View) -> None:
-        self._judge, self._sweep, self._run_id, self._view = judge, sweep, run_id, view
+    def __init__(self, judge: Judge, children: Children, run_id: str, view: View) -> None:
+        self._judge, self._children, self._run_id, self._view = judge, children, run_id, view
         self._metrics: list[Metrics] = []
         self._stopped = False
 
@@ -85,7 +85,8 @@ class _Judging:
         self._metrics.append(metrics)
         if metrics.eval_loss is None or self._stopped:
             return
-        reason = self._judge.consider(self._sweep, self._run_id, self._metrics)
+        children = self._children
+        reason = self._judge.consider(children.sweep, self._run_id, children.given, self._metrics)
         if reason:
             self._stopped = True
             self._view.say(f"        is to stop: {reason}")

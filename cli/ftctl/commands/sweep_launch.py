@@ -88,7 +88,7 @@ class Launching:
         """By a tombstone, and without its Jobs, as `ftctl cancel` does it; its pods may save."""
         from ftctl.cluster.kinds import kind_of
 
-        reason = self._judge.consider(self._children.sweep, run_id)
+        reason = self._judge.consider(self._children.sweep, run_id, self._children.given)
         if not reason:
             return
         self._say(f"{run_id} is to stop: {reason}")

@@ -159,12 +159,12 @@ def test_a_plan_creates_nothing(workplace: Workplace, tmp_path: Path) -> None:
 def test_a_group_is_swept_by_its_choices(workplace: Workplace, tmp_path: Path) -> None:
     settings = [f"storage.url={tmp_path / 'none'}", *workplace.settings]
 
-    done = workplace.ftctl("sweep", "--local", "--dry-run", "--json", *settings, "quantize=glob(*)")
+    done = workplace.ftctl("sweep", "--local", "--dry-run", "--json", *settings, "dataset=glob(*)")
 
     assert done.code == 0, done.stderr
     assert [run["values"] for run in json.loads(done.stdout)["runs"]] == [
-        {"quantize": "default"},
-        {"quantize": "strict"},
+        {"dataset": "default"},
+        {"dataset": "quickstart"},
     ]
 
 

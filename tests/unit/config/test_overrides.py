@@ -57,7 +57,7 @@ def test_groups_are_choices_and_keys_are_set_whether_or_not_a_file_has_them() ->
             "training.seed=1,2",
             "override training.seed=1,2: training.seed gets several values\n"
             "Give one; a list is written training.seed=[A,B], "
-            "a text with commas 'training.seed=\"A,B\"'.",
+            "a text with commas 'training.seed=\"A,B\"'. `ftctl sweep` makes a run of each.",
             id="sweep",
         ),
         pytest.param(
