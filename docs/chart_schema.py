@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from ftctl.contract.operational import Quantity
 from ftctl.contract.spec import Config
+from ftctl.contract.sweep import OBJECTIVES
 
 FILE = Path(__file__).parents[1] / "charts" / "ftctl" / "values.schema.json"
 Schema = dict[str, Any]
@@ -54,6 +55,7 @@ def _chart_keys(config: Schema) -> Schema:
         "overrides": _list("overrides, which win over `config`", {"type": "string"}),
         "config": config,
         "files": _map("files of the configuration's folder, by path", {"type": "string"}, _PATH),
+        "sweep": _sweep(),
         "keepRuns": _flag("runs stay when the release is uninstalled"),
         "schedule": _schedule(),
         "launcher": _launcher(),
@@ -69,6 +71,28 @@ def _schedule() -> Schema:
             "timeZone": {"type": ["string", "null"], "description": "as Europe/Paris"},
             "always": _flag("a new run each time, not only when an input changed"),
             "suspend": _flag("not for now"),
+        },
+    )
+
+
+def _sweep() -> Schema:
+    count = ["integer", "null"]
+    return _object(
+        "a run of each combination of the values that overrides list",
+        {
+            "parallel": {
+                "type": count,
+                "minimum": 1,
+                "description": "runs at once; null: one run, and no sweep",
+            },
+            "search": {
+                "type": count,
+                "minimum": 1,
+                "description": "choose so many runs by what came of those before",
+            },
+            "by": {"enum": list(OBJECTIVES), "description": "what the best is best in"},
+            "stopBad": _flag("stop runs that fall behind the median of others"),
+            "alias": {"type": ["string", "null"], "description": "name of the best run"},
         },
     )
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ftctl import __version__
+from ftctl.config.axes import read_swept
 from ftctl.config.compose import compose
 from tests.e2e.helm import CHART, Object, helm, needs_helm, of_kind, rendered
 from tests.e2e.oci_registry import registry
@@ -91,6 +92,14 @@ def test_every_object_is_valid(values: dict[str, Any], version: str) -> None:
             "are both a whole configuration",
             id="two-configurations",
         ),
+        pytest.param(
+            {"sweep": {"parallel": 0}}, "at '/sweep/parallel'", id="a-sweep-of-none-at-once"
+        ),
+        pytest.param(
+            {"sweep": {"parallel": 1}, "schedule": {"cron": "@daily", "always": True}},
+            "a sweep is the same",
+            id="a-new-sweep-each-time",
+        ),
     ],
 )
 def test_values_that_are_wrong_are_refused_with_where(values: dict[str, Any], said: str) -> None:
@@ -166,6 +175,28 @@ def test_choices_in_values_are_those_of_a_command(
     chosen = [f"experiment={experiment}"] if experiment else []
     chosen += [f"cluster={cluster}", f"storage={storage}", f"cluster.engine={engine}"]
     assert found == compose([*chosen, "storage.url=s3://bucket/x", "cluster.namespace=ml"])
+
+
+def test_a_sweep_is_launched_from_the_pod_and_stays_until_its_end(tmp_path: Path) -> None:
+    swept = "training.learning_rate=1e-4,3e-4"
+    values = {**VALUES, "overrides": [swept], "sweep": {"parallel": 3, "alias": "best"}}
+    objects = rendered(values)
+    folder, arguments = launched(objects, tmp_path)
+
+    assert arguments[:7] == [
+        "sweep",
+        "--from-here",
+        "--yes",
+        "--parallel=3",
+        "--by=loss",
+        "--alias=best",
+        "--owner=demo-owner",
+    ]
+    found = read_swept(arguments[8:], searching=False, config_dir=folder)
+    assert [axis.values for axis in found.axes] == [["0.0001", "0.0003"]]
+    assert "activeDeadlineSeconds" not in of_kind(objects, "Job")["spec"]
+    more = rendered({**values, "sweep": {"parallel": 3, "stopBad": True, "search": 5}})
+    assert {"--stop-bad", "--search=5"} < set(launched(more, tmp_path)[1])
 
 
 def test_an_older_whole_configuration_is_taken_as_a_file(tmp_path: Path) -> None:

@@ -182,6 +182,21 @@ def test_what_is_created_is_what_render_prints(
     assert found == wanted
 
 
+def test_runs_of_a_release_go_with_it(
+    store: FolderStore, cluster: Cluster, api: Api, runs: list[RunFile]
+) -> None:
+    meta = {"name": "demo-owner", "namespace": "ml"}
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+    sweep = register_sweep(store, a_sweep(runs))
+    work = Launching(store, cluster, sweep, parallel=1, owner="demo-owner", say=lambda _: None)
+
+    work.look()
+
+    made = [body for body in api.objects.values() if body["metadata"]["name"] != "demo-owner"]
+    owners = {body["metadata"]["ownerReferences"][0]["name"] for body in made}
+    assert (len(made), owners) == (5, {"demo-owner"})
+
+
 def test_another_launcher_takes_over_what_goes_on(
     store: FolderStore, cluster: Cluster, runs: list[RunFile]
 ) -> None:

@@ -36,7 +36,7 @@ def test_the_default_values_are_valid_and_name_every_key() -> None:
 
     jsonschema.validate(values, SCHEMA)
     assert {*values, "global"} == set(SCHEMA["properties"])
-    for section in ("launcher", "schedule"):
+    for section in ("launcher", "schedule", "sweep"):
         assert set(values[section]) == set(SCHEMA["properties"][section]["properties"])
 
 

@@ -92,14 +92,33 @@ volumes:
      cluster (6) may work the next time. */}}
 {{- define "ftctl.job" -}}
 {{- $command := list "submit" "--yes" }}
+{{- with .Values.sweep }}
+{{- if .parallel }}
+{{- $command = list "sweep" "--from-here" "--yes" (printf "--parallel=%d" (int .parallel)) (printf "--by=%s" .by) }}
+{{- if .search }}
+{{- $command = append $command (printf "--search=%d" (int .search)) }}
+{{- end }}
+{{- if .stopBad }}
+{{- $command = append $command "--stop-bad" }}
+{{- end }}
+{{- with .alias }}
+{{- $command = append $command (printf "--alias=%s" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if not .Values.keepRuns }}
 {{- $command = append $command (printf "--owner=%s-owner" .Release.Name) }}
 {{- end }}
 {{- if and .Values.schedule.cron .Values.schedule.always }}
+{{- if .Values.sweep.parallel }}
+{{- fail "schedule.always makes a new run each time, and a sweep is the same where its inputs are" }}
+{{- end }}
 {{- $command = append $command "--new" }}
 {{- end }}
 backoffLimit: {{ .Values.launcher.backoffLimit }}
+{{- if not .Values.sweep.parallel }}
 activeDeadlineSeconds: {{ .Values.launcher.deadline }}
+{{- end }}
 podReplacementPolicy: Failed
 podFailurePolicy:
   rules:

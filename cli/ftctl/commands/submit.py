@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from ftctl.runs.prepare import Prepared
     from ftctl.storage.base import Store
 
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        "--owner",
+        metavar="NAME",
+        help="ConfigMap of the namespace; when it is deleted, so is what is created here.",
+        show_default=False,
+    ),
+]
 Wait = Annotated[
     bool,
     typer.Option("--wait", "-w", help="Show the run until it ends, and exit with its exit code."),
@@ -39,15 +48,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
         bool,
         typer.Option("--unchecked", help="Create it though the cluster would not start it now."),
     ] = False,
-    owner: Annotated[
-        str | None,
-        typer.Option(
-            "--owner",
-            metavar="NAME",
-            help="ConfigMap of the namespace; when it is deleted, so is what is created here.",
-            show_default=False,
-        ),
-    ] = None,
+    owner: Owner = None,
     yes: Yes = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -9,6 +9,7 @@ import typer
 
 from ftctl.commands.asking import Yes
 from ftctl.commands.options import AsJson, ConfigDir, ConfigName, Quiet
+from ftctl.commands.submit import Owner
 from ftctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def sweep(  # noqa: PLR0913  the options of a command are its interface
     parallel: Annotated[
         int, typer.Option("--parallel", "-p", min=1, metavar="N", help="Runs at once in a cluster.")
     ] = 2,
+    owner: Owner = None,
     search: Annotated[
         int | None,
         typer.Option(
@@ -112,10 +114,15 @@ def sweep(  # noqa: PLR0913  the options of a command are its interface
     named, overrides = _split(arguments or [])
     if local and from_here:
         raise UsageError("--local and --from-here contradict each other", hint="Say one of them.")
+    if owner and not from_here:
+        raise UsageError(
+            "--owner is for what this process creates", hint="Say --from-here too, or leave it out."
+        )
     asked = Asked(
         overrides,
         config_dir,
         config_name,
+        owner=owner,
         place="local" if local else "here" if from_here else "launcher",
         parallel=parallel,
         dry_run=dry_run,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from ftctl.commands.asking import confirm
+from ftctl.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from ftctl.cluster.client import Cluster
@@ -32,6 +33,7 @@ class Asked:
     overrides: Sequence[str]
     config_dir: Path | None
     config_name: str | None
+    owner: str | None
     place: PlaceOfRuns
     parallel: int
     dry_run: bool
@@ -123,6 +125,7 @@ def go_on(store: Store, sweep_id: str, asked: Asked) -> None:
     config = compose(asked.overrides, config_dir=asked.config_dir, config_name=asked.config_name)
     if asked.place == "local":
         require_local()
+        # A launcher's pod comes by here too, and must not take a cancellation back.
         let_go_on(store, sweep_id)
     _work(store, read_sweep(store, sweep_id), config, asked)
 
@@ -211,7 +214,12 @@ def _hand_over(store: Store, cluster: Cluster, run: RunFile, sweep: Sweep, look:
 
 
 def _work(store: Store, sweep: Sweep, config: Any, asked: Asked) -> None:
-    """Have the runs done. However it ends, what came of them is written down."""
+    """
+    Have the runs done, and write down what came of them.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; the same sweep again goes on.
+    """
     from ftctl.commands.sweep_children import conclude
 
     if asked.place == "local":
@@ -224,7 +232,18 @@ def _work(store: Store, sweep: Sweep, config: Any, asked: Asked) -> None:
 
         say = _silent if asked.quiet else _say
         cluster = open_cluster(config.cluster.context)
-        Launching(store, cluster, sweep, parallel=asked.parallel, say=say).to_the_end()
+        launching = Launching(
+            store, cluster, sweep, parallel=asked.parallel, owner=asked.owner, say=say
+        )
+        try:
+            launching.to_the_end()
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "no more runs are started; those that were go on in the cluster",
+                where=sweep.sweep_id,
+                hint="The same command goes on with the others; "
+                f"`ftctl sweep {sweep.sweep_id} --cancel` stops all.",
+            ) from None
     conclude(store, sweep.sweep_id)
 
 

@@ -33,9 +33,11 @@ class Launching:
         sweep: Sweep,
         *,
         parallel: int,
+        owner: str | None = None,
         say: Callable[[str], None],
     ) -> None:
         self._store, self._cluster, self._parallel, self._say = store, cluster, parallel, say
+        self._owner = owner
         self._children, self._judge = Children(store, sweep), Judge(store)
         self._active: dict[str, Place] = {}
         self._next: Child | None = None
@@ -113,6 +115,7 @@ class Launching:
         """Launch a child, or find that it goes on or has ended."""
         from ftctl.cluster.failures import UnreachableError
         from ftctl.cluster.launch import launch
+        from ftctl.cluster.owner import owned_by
         from ftctl.cluster.place import Place
         from ftctl.commands.standing import is_under_way
         from ftctl.storage.pushed import is_finished
@@ -124,6 +127,8 @@ class Launching:
         try:
             known = is_under_way(self._store, place, run, objects, as_json=True, dry_run=False)
             if not known:
+                if self._owner:
+                    objects = owned_by(self._cluster, place.namespace, self._owner, objects)
                 launch(place, self._store, run, objects)
                 self._say(f"{run_id} is launched")
         except (UnreachableError, StorageError):
