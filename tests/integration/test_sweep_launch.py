@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.client.exceptions import ApiException
 
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
+from ftctl.cluster.failures import UnreachableError
 from ftctl.cluster.kinds import Object
 from ftctl.cluster.launcher import start_launcher, stop_launcher
 from ftctl.commands.sweep_children import conclude
@@ -49,7 +51,9 @@ SWEEP_ID = "demo-sweep-0123456789ab"
 
 
 class Api(MemoryApi):
-    """Takes objects too."""
+    """Takes objects too, unless it is out of reach."""
+
+    out_of_reach = False
 
     def call_api(
         self,
@@ -60,6 +64,8 @@ class Api(MemoryApi):
         body: Object | None = None,
         **more: Any,
     ) -> Object:
+        if method == "POST" and self.out_of_reach:
+            raise ApiException(status=503, reason="Service Unavailable")
         if method == "POST" and body is not None:
             meta = {**body["metadata"], "uid": str(len(self.objects)), "creationTimestamp": _now()}
             made = {**body, "metadata": meta}
@@ -195,6 +201,21 @@ def test_runs_of_a_release_go_with_it(
     made = [body for body in api.objects.values() if body["metadata"]["name"] != "demo-owner"]
     owners = {body["metadata"]["ownerReferences"][0]["name"] for body in made}
     assert (len(made), owners) == (5, {"demo-owner"})
+
+
+def test_a_child_that_the_cluster_did_not_take_has_its_turn_again(
+    store: FolderStore, cluster: Cluster, api: Api, runs: list[RunFile]
+) -> None:
+    work = launching(store, cluster, a_sweep(runs), parallel=1)
+    api.out_of_reach = True
+    with pytest.raises(UnreachableError):
+        work.look()
+    assert in_cluster(cluster) == []
+
+    api.out_of_reach = False
+    work.look()
+
+    assert in_cluster(cluster) == [runs[0].run_id]
 
 
 def test_another_launcher_takes_over_what_goes_on(
