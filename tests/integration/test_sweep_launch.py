@@ -44,7 +44,7 @@ from ftctl.storage.sweeps import (
 from ftctl.storage.tombstones import find_tombstone
 from tests.report_stores import json_lines
 from tests.run_files import a_run
-from tests.unit.cluster.memory_api import MemoryApi, _path
+from tests.unit.cluster.memory_api import MemoryApi, path_of
 
 RATES = ["1e-05", "3e-05", "0.0001", "0.0003", "0.001", "0.003"]
 SWEEP_ID = "demo-sweep-0123456789ab"
@@ -69,7 +69,7 @@ class Api(MemoryApi):
         if method == "POST" and body is not None:
             meta = {**body["metadata"], "uid": str(len(self.objects)), "creationTimestamp": _now()}
             made = {**body, "metadata": meta}
-            self.objects[_path(body)] = made
+            self.objects[path_of(body)] = made
             return made
         return super().call_api(path, method, query_params=query_params, **more)
 
@@ -177,7 +177,7 @@ def test_what_is_created_is_what_render_prints(
 ) -> None:
     launching(store, cluster, a_sweep(runs), parallel=1).look()
 
-    wanted = {_path(body): body for body in run_objects(runs[0])}
+    wanted = {path_of(body): body for body in run_objects(runs[0])}
     found = {path: dict(body) for path, body in api.objects.items()}
     for body in found.values():
         body["metadata"] = {

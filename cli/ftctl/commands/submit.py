@@ -92,7 +92,7 @@ def submit(  # noqa: PLR0913  the options of a command are its interface
         answer(plan, "planned", as_json=as_json)
         return
     confirm(f"Submit {run.run_id}?", yes=yes)
-    push_inputs(store, rendering.prepared, quiet=quiet)
+    push_shown(store, rendering.prepared, quiet=quiet)
     place = replace(place, needs=needs_of(estimate))
     launch(place, store, register(store, run), rendering.objects)
     if not wait:
@@ -132,7 +132,7 @@ def _plan(rendering: Rendering, place: Place, estimate: Estimate, *, unchecked: 
     return make_plan(run, place, objects, estimate, notes)
 
 
-def push_inputs(store: Store, prepared: Prepared, *, quiet: bool) -> None:
+def push_shown(store: Store, prepared: Prepared, *, quiet: bool) -> None:
     """Put what the pods of a run read into the store. Raises StorageError."""
     from ftctl.commands.progress import bytes_bar
     from ftctl.data.digest import push_dataset

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from ftctl.commands.asking import confirm
+from ftctl.commands.sweep_show import show
 from ftctl.errors import InterruptedRunError
 
 if TYPE_CHECKING:
     from ftctl.cluster.client import Cluster
     from ftctl.commands.sweep_plan import Planned, Wanted
-    from ftctl.config.axes import Swept
     from ftctl.contract.runfile import RunFile
-    from ftctl.contract.sweep import Sweep
+    from ftctl.contract.spec import Config
+    from ftctl.contract.sweep import Axis, Sweep
     from ftctl.estimate.facts import Estimate
+    from ftctl.runs.prepare import Prepared
     from ftctl.storage.base import Store
 
 # Where the runs are done, and what starts them: this machine; a cluster, from this process; a
@@ -60,60 +62,23 @@ def begin(asked: Asked, wanted: Wanted, *, output: Path | None) -> None:
     Raises:
         FtctlError: a run is refused, or store or cluster refuse something; nothing was created.
     """
-    from ftctl.commands.run import prepare_here, require_local
-    from ftctl.commands.sweep_plan import Planner, corner, plan_sweep
-    from ftctl.config.axes import read_swept
-    from ftctl.config.compose import compose
-    from ftctl.storage.open import open_store
-
-    swept = read_swept(
-        asked.overrides,
-        searching=wanted.trials is not None,
-        config_dir=asked.config_dir,
-        config_name=asked.config_name,
-    )
-    first = [f"{key}={value}" for key, value in corner(swept.axes, 0).items()]
-    config = compose(
-        [*swept.fixed, *first], config_dir=asked.config_dir, config_name=asked.config_name
-    )
-    store = open_store(config.storage, default=config.paths.output_dir)
-    if asked.place == "local":
-        require_local()
-        cluster = None
-    else:
-        from ftctl.cluster.open import open_cluster
-
-        cluster = open_cluster(config.cluster.context)
-
-    def resolve(config: Any) -> Any:
-        if cluster is None:
-            return prepare_here(config, store, config_dir=asked.config_dir)
-        from ftctl.commands.rendering import for_cluster, render_run
-
-        rendering = render_run(config, config_dir=asked.config_dir, store=store)
-        return for_cluster(rendering, cluster).prepared
-
-    planner = Planner(
-        swept, config_dir=asked.config_dir, config_name=asked.config_name, resolve=resolve
-    )
-    planned = plan_sweep(swept, planner, wanted)
+    store, cluster, planned = _plan(asked, wanted)
     look = _look(cluster, planned, asked) if cluster else _Look()
     published = _published(store, planned.sweep)
     if not (asked.as_json or asked.quiet):
-        typer.echo(_plan_text(planned.sweep, swept, look, asked, published), err=True)
+        typer.echo(_plan_text(planned.sweep, look, asked, published), err=True)
     if asked.dry_run:
         _answer(planned.sweep, look, asked, published, "planned")
         return
     if cluster:
         confirm(f"Launch {planned.sweep.trials} runs?", yes=asked.yes)
     sweep = _record(store, planned, asked)
-    if asked.place == "launcher":
-        assert cluster is not None
+    if cluster and asked.place == "launcher":
         _hand_over(store, cluster, planned.runs[0], sweep, look)
         _answer(sweep, look, asked, published, "submitted")
         return
     _work(store, sweep, planned.runs[0].config, asked)
-    _finish(store, sweep.sweep_id, asked, output)
+    show(store, sweep.sweep_id, output=output, as_json=asked.as_json, final=True)
 
 
 def go_on(store: Store, sweep_id: str, asked: Asked) -> None:
@@ -128,6 +93,52 @@ def go_on(store: Store, sweep_id: str, asked: Asked) -> None:
         # A launcher's pod comes by here too, and must not take a cancellation back.
         let_go_on(store, sweep_id)
     _work(store, read_sweep(store, sweep_id), config, asked)
+
+
+def _plan(asked: Asked, wanted: Wanted) -> tuple[Store, Cluster | None, Planned]:
+    """The sweep that overrides describe, its store, and its cluster where it has one."""
+    from ftctl.commands.run import require_local
+    from ftctl.commands.sweep_plan import Planner, corner, plan_sweep
+    from ftctl.config.axes import read_swept
+    from ftctl.config.compose import compose
+    from ftctl.storage.open import open_store
+
+    config_dir, config_name = asked.config_dir, asked.config_name
+    swept = read_swept(
+        asked.overrides,
+        searching=wanted.trials is not None,
+        config_dir=config_dir,
+        config_name=config_name,
+    )
+    first = [f"{key}={value}" for key, value in corner(swept.axes, 0).items()]
+    config = compose([*swept.fixed, *first], config_dir=config_dir, config_name=config_name)
+    store = open_store(config.storage, default=config.paths.output_dir)
+    cluster = None
+    if asked.place == "local":
+        require_local()
+    else:
+        from ftctl.cluster.open import open_cluster
+
+        cluster = open_cluster(config.cluster.context)
+    planner = Planner(
+        swept,
+        config_dir=config_dir,
+        config_name=config_name,
+        resolve=lambda config: _resolved(config, store, cluster, config_dir),
+    )
+    return store, cluster, plan_sweep(swept, planner, wanted)
+
+
+def _resolved(
+    config: Config, store: Store, cluster: Cluster | None, config_dir: Path | None
+) -> Prepared:
+    """A child as `ftctl run`, or `ftctl submit`, makes it of its configuration."""
+    from ftctl.commands.rendering import for_cluster, render_run
+    from ftctl.commands.run import prepare_here
+
+    if cluster is None:
+        return prepare_here(config, store, config_dir=config_dir)
+    return for_cluster(render_run(config, config_dir=config_dir, store=store), cluster).prepared
 
 
 def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
@@ -177,7 +188,7 @@ def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
 
 def _record(store: Store, planned: Planned, asked: Asked) -> Sweep:
     """Put inputs, runs and the sweep into the store, so that anybody can go on from there."""
-    from ftctl.commands.submit import push_inputs
+    from ftctl.commands.submit import push_shown
     from ftctl.data.digest import push_dataset
     from ftctl.storage.adapters import push_adapter
     from ftctl.storage.parallel import each
@@ -188,7 +199,7 @@ def _record(store: Store, planned: Planned, asked: Asked) -> Sweep:
             push_dataset(store, prepared.dataset)
             push_adapter(store, prepared.run.init_adapter)
         else:
-            push_inputs(store, prepared, quiet=asked.quiet or asked.as_json)
+            push_shown(store, prepared, quiet=asked.quiet or asked.as_json)
     if planned.sweep.search is None:
         each(lambda run: _register(store, run), planned.runs)
     let_go_on(store, planned.sweep.sweep_id)
@@ -213,7 +224,7 @@ def _hand_over(store: Store, cluster: Cluster, run: RunFile, sweep: Sweep, look:
     start_launcher(cluster, namespace, sweep.sweep_id, look.objects)
 
 
-def _work(store: Store, sweep: Sweep, config: Any, asked: Asked) -> None:
+def _work(store: Store, sweep: Sweep, config: Config, asked: Asked) -> None:
     """
     Have the runs done, and write down what came of them.
 
@@ -247,12 +258,6 @@ def _work(store: Store, sweep: Sweep, config: Any, asked: Asked) -> None:
     conclude(store, sweep.sweep_id)
 
 
-def _finish(store: Store, sweep_id: str, asked: Asked, output: Path | None) -> None:
-    from ftctl.commands.sweep_show import show
-
-    show(store, sweep_id, output=output, as_json=asked.as_json, final=True)
-
-
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -269,7 +274,7 @@ def _published(store: Store, sweep: Sweep) -> int:
     return sum(each(lambda run_id: is_published(store, run_id), ids))
 
 
-def _plan_text(sweep: Sweep, swept: Swept, look: _Look, asked: Asked, published: int) -> str:
+def _plan_text(sweep: Sweep, look: _Look, asked: Asked, published: int) -> str:
     from ftctl.cluster.kinds import name_of
     from ftctl.report.sweep import MEASURES
 
@@ -278,7 +283,7 @@ def _plan_text(sweep: Sweep, swept: Swept, look: _Look, asked: Asked, published:
     pairs = [
         ("sweep", sweep.sweep_id),
         ("runs", f"{runs}; {at_once}"),
-        *(("", f"{axis.key}  {_values(axis)}") for axis in swept.axes),
+        *(("", f"{axis.key}  {_values(axis)}") for axis in sweep.axes),
         ("best by", MEASURES[sweep.objective]),
         *([("cluster", look.place)] if look.place else []),
         *((name, f"{value}, a run") for name, value in look.lines),
@@ -288,7 +293,7 @@ def _plan_text(sweep: Sweep, swept: Swept, look: _Look, asked: Asked, published:
     return "\n".join(f"{name:<11}{value}" for name, value in pairs)
 
 
-def _values(axis: Any) -> str:
+def _values(axis: Axis) -> str:
     if not axis.is_range:
         return ", ".join(axis.values)
     return f"{axis.low:g} to {axis.high:g}" + (", by its logarithm" if axis.log else "")

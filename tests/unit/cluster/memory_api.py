@@ -18,7 +18,7 @@ class MemoryApi:
 
     def __init__(self, objects: Iterable[Object], forbidden: Iterable[str] = ()) -> None:
         self.configuration = SimpleNamespace(host="https://lab.invalid:6443")
-        self.objects = {_path(body): body for body in objects}
+        self.objects = {path_of(body): body for body in objects}
         self._forbidden = set(forbidden)
 
     def call_api(
@@ -55,7 +55,8 @@ _KINDS = {each.name: each for each in vars(kinds).values() if isinstance(each, K
 _PLURALS = {each.plural for each in _KINDS.values()}
 
 
-def _path(body: Object) -> str:
+def path_of(body: Object) -> str:
+    """Where the API has an object."""
     meta = body["metadata"]
     return _KINDS[body["kind"]].path(meta.get("namespace"), meta["name"])
 
