@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kubernetes.client.exceptions import ApiException
 
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.failures import UnreachableError
-from ftctl.cluster.kinds import Object
 from ftctl.cluster.launcher import start_launcher, stop_launcher
 from ftctl.commands.sweep_children import conclude
 from ftctl.commands.sweep_launch import Launching
@@ -42,40 +39,13 @@ from ftctl.storage.sweeps import (
     register_sweep,
 )
 from ftctl.storage.tombstones import find_tombstone
+from tests.integration.taking_api import Api
 from tests.report_stores import json_lines
 from tests.run_files import a_run
-from tests.unit.cluster.memory_api import MemoryApi, path_of
+from tests.unit.cluster.memory_api import path_of
 
 RATES = ["1e-05", "3e-05", "0.0001", "0.0003", "0.001", "0.003"]
 SWEEP_ID = "demo-sweep-0123456789ab"
-
-
-class Api(MemoryApi):
-    """Takes objects too, unless it is out of reach."""
-
-    out_of_reach = False
-
-    def call_api(
-        self,
-        path: str,
-        method: str,
-        *,
-        query_params: list[tuple[str, Any]],
-        body: Object | None = None,
-        **more: Any,
-    ) -> Object:
-        if method == "POST" and self.out_of_reach:
-            raise ApiException(status=503, reason="Service Unavailable")
-        if method == "POST" and body is not None:
-            meta = {**body["metadata"], "uid": str(len(self.objects)), "creationTimestamp": _now()}
-            made = {**body, "metadata": meta}
-            self.objects[path_of(body)] = made
-            return made
-        return super().call_api(path, method, query_params=query_params, **more)
-
-
-def _now() -> str:
-    return now().isoformat().replace("+00:00", "Z")
 
 
 @pytest.fixture
