@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from ftctl.cluster.apply import apply
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.delete import delete_workloads
-from ftctl.cluster.kinds import JOB, Object, kind_of
+from ftctl.cluster.kinds import (
+    CONFIG_MAP,
+    JOB,
+    NETWORK_POLICY,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE_ACCOUNT,
+    Object,
+    kind_of,
+)
 from ftctl.cluster.workloads import ending, workloads
 from ftctl.contract.labels import launcher_selector
+
+# What its pod mounts and uses; the Job goes before.
+_BESIDE = (NETWORK_POLICY, CONFIG_MAP, ROLE_BINDING, ROLE, SERVICE_ACCOUNT)
 
 
 def start_launcher(
@@ -33,6 +45,10 @@ def start_launcher(
 
 
 def stop_launcher(cluster: Cluster, namespace: str, sweep_id: str) -> list[str]:
-    """Delete the launcher's Job and its pod; return its name. Raises ClusterError."""
-    found = workloads(cluster, namespace, launcher_selector(sweep_id))
-    return delete_workloads(cluster, namespace, found)
+    """Delete the launcher and all that was made for it; return its Job's name."""
+    selector = launcher_selector(sweep_id)
+    names = delete_workloads(cluster, namespace, workloads(cluster, namespace, selector))
+    for kind in _BESIDE:
+        for item in list(cluster.list(kind, namespace, labels=selector)):
+            cluster.delete(kind, item["metadata"]["name"], namespace)
+    return names

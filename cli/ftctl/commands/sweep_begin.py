@@ -276,17 +276,20 @@ def _published(store: Store, sweep: Sweep) -> int:
 
 def _plan_text(sweep: Sweep, look: _Look, asked: Asked, published: int) -> str:
     from ftctl.cluster.kinds import name_of
+    from ftctl.report.figures import NOTHING
     from ftctl.report.sweep import MEASURES
 
     runs = f"{sweep.trials}" + (f", {published} of them published already" if published else "")
     at_once = "one after the other, here" if asked.place == "local" else f"{asked.parallel} at once"
+    price = look.estimate.price if look.estimate else None
     pairs = [
         ("sweep", sweep.sweep_id),
         ("runs", f"{runs}; {at_once}"),
         *(("", f"{axis.key}  {_values(axis)}") for axis in sweep.axes),
         ("best by", MEASURES[sweep.objective]),
         *([("cluster", look.place)] if look.place else []),
-        *((name, f"{value}, a run") for name, value in look.lines),
+        *((name, f"{value}, a run") for name, value in look.lines if value != NOTHING),
+        *([("in all", f"about {price * (sweep.trials - published):.2f}")] if price else []),
         *([("creates", ", ".join(map(name_of, look.objects)))] if look.objects else []),
         *(("note", note) for note in look.notes),
     ]

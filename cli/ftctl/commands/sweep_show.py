@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ftctl.storage.base import Store
 
 
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
 def show(
     store: Store, sweep_id: str, *, output: Path | None, as_json: bool, final: bool = False
 ) -> None:
@@ -56,6 +59,8 @@ def stop(store: Store, sweep_id: str, *, quiet: bool) -> None:
     """
     Stop a sweep: no run is started any more, the launcher goes, and runs that go on are cancelled.
 
+    Of one that is over only the launcher's objects are left to go.
+
     Raises:
         ClusterError: something in the cluster could not be deleted; nothing more is started.
     """
@@ -65,13 +70,16 @@ def stop(store: Store, sweep_id: str, *, quiet: bool) -> None:
     from ftctl.commands.sweep_children import rows_of
     from ftctl.storage.sweeps import cancel_sweep, read_launcher, read_sweep
 
-    cancel_sweep(store, sweep_id)
+    sweep = read_sweep(store, sweep_id)
+    rows = rows_of(store, sweep)
+    if len(rows) < sweep.trials or any(row.state not in _ENDED for row in rows):
+        cancel_sweep(store, sweep_id)
     placement = read_launcher(store, sweep_id)
     if placement:
         place = open_place(placement, sweep_id)
         stop_launcher(place.cluster, place.namespace, sweep_id)
     failures = []
-    for row in rows_of(store, read_sweep(store, sweep_id)):
+    for row in rows_of(store, read_sweep(store, sweep_id)):  # as the launcher has left them
         if not _has_begun(store, row):
             continue
         try:
