@@ -25,7 +25,7 @@ _LOOKED_UP = frozenset(
         "grpo.rewards",
     }
 )
-_SECTIONS = frozenset({"model", "training", "dpo", "grpo", "quantize"})
+_SECTIONS = frozenset({"model", "training", "dpo", "orpo", "kto", "grpo", "quantize"})
 
 
 def can_vary(key: str) -> bool:
