@@ -51,8 +51,6 @@ def parallel_coordinates(coordinates: Sequence[Coordinate], traces: Sequence[Tra
         '<title id="parallel-title">A line a run through its values; the last axis is its score.'
         "</title>",
     ]
-    for place, (coordinate, scale) in enumerate(zip(coordinates, scales, strict=True)):
-        parts += _axis(SIDE + GAP * place, coordinate.name, scale)
     # The best last, above the others.
     for index in sorted(whole, key=lambda one: traces[one].best):
         points = [
@@ -60,6 +58,9 @@ def parallel_coordinates(coordinates: Sequence[Coordinate], traces: Sequence[Tra
             for place, (coordinate, scale) in enumerate(zip(coordinates, scales, strict=True))
         ]
         parts.append(_line(points, traces[index]))
+    # Axes last: lines would cross out what is written at them.
+    for place, (coordinate, scale) in enumerate(zip(coordinates, scales, strict=True)):
+        parts += _axis(SIDE + GAP * place, coordinate.name, scale)
     return "\n".join([*parts, "</svg>"])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.observed import condition
@@ -41,6 +43,7 @@ def launcher_ended(cluster: Cluster, laptop: Laptop, sweep_id: str) -> bool:
     return bool(jobs) and bool(condition(jobs[0], "Complete") or condition(jobs[0], "Failed"))
 
 
+@pytest.mark.long
 def test_six_runs_two_at_once_give_a_table_and_the_best(laptop: Laptop, cluster: Cluster) -> None:
     sweep_id = begin(laptop, *STEPS, *SWEPT)
 
