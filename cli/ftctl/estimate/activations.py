@@ -19,15 +19,15 @@ class Forward:
 
     Attributes:
         number_bytes: of the compute dtype.
-        kernels: `plain` is transformers' and PEFT's own code. `fused` keeps each tensor once and
-            in the compute dtype: fused norms, SwiGLU and QLoRA linears.
+        kernels: `plain` is transformers' and PEFT's own code. `fast` are the trainer's own layers
+            (trainer/ftctl_trainer/model/fast), which keep no tensor that they can make of another.
         autocast: PEFT's adapters get their input in the compute dtype, not in float32.
         dropout: the adapters' inputs are dropped out, and the masks kept.
         eager: attention scores are kept.
     """
 
     number_bytes: int = 2
-    kernels: Literal["plain", "fused"] = "plain"
+    kernels: Literal["plain", "fast"] = "plain"
     autocast: bool = True
     dropout: bool = False
     eager: bool = False
@@ -40,11 +40,11 @@ def layer_bytes(
     Bytes that one layer keeps of `rows` rows of `length` tokens.
 
     Counted tensor by tensor from the code that runs; a frozen matrix keeps nothing. Held against
-    43 and 62 GiB allocated on an H100 for 8,192 and 12,288 tokens of a llama of 32 layers and 4,096
-    hidden units (fused), and 20 GB for 8 rows of 1,887 tokens of one of 30 layers and 576 (plain,
-    on a CPU).
+    30, 42 and 54 GiB allocated on a GPU for 8,192, 12,288 and 16,384 tokens of a llama of 32 layers
+    and 4,096 hidden units (fast), and 20 GB for 8 rows of 1,887 tokens of one of 30 layers and 576
+    (plain, on a CPU).
     """
-    a_token = _fused(shape, forward) if forward.kernels == "fused" else _plain(shape, forward)
+    a_token = _fast(shape, forward) if forward.kernels == "fast" else _plain(shape, forward)
     if forward.kernels == "plain":
         a_token += sum(_adapter_input(item.inputs, forward) for item in targeted(shape, targets))
     if forward.eager:
@@ -64,18 +64,21 @@ def kept_bytes(
     """
     Bytes that all layers keep; with `recompute`, their inputs, and all of the one in work.
 
-    Source: arXiv:1604.06174, with a segment a layer.
+    Source: arXiv:1604.06174, with a segment a layer; of the fast layers, a segment half a layer.
     """
+    if recompute and forward.kernels == "fast":
+        numbers = 2 * shape.layers * shape.hidden + 4 * shape.intermediate + 5 * shape.hidden
+        return rows * length * forward.number_bytes * numbers
     one = layer_bytes(shape, targets, rows, length, forward)
     if not recompute:
         return shape.layers * one
     return shape.layers * rows * length * shape.hidden * forward.number_bytes + one
 
 
-def _fused(shape: Architecture, forward: Forward) -> int:
-    """Two norms' inputs and outputs; query, key, value, output; gate, up and their product."""
-    numbers = 4 * shape.hidden + _attention(shape) + _feed_forward(shape)
-    return forward.number_bytes * numbers
+def _fast(shape: Architecture, forward: Forward) -> int:
+    """Two norms' inputs; query, key, value and output; gate and up."""
+    attention = 2 * shape.query_size + 2 * shape.kv_size
+    return forward.number_bytes * (2 * shape.hidden + attention + 2 * shape.intermediate)
 
 
 def _plain(shape: Architecture, forward: Forward) -> int:

@@ -15,6 +15,8 @@ GIB = 2**30
 NF4_BYTES = 1 / 2 + 1 / 64 + FLOAT32 / (64 * 256)
 # LLM.int8 (arXiv:2208.07339): a byte; its scales, one a row, vanish beside it.
 INT8_BYTES = 1.0
+# Families whose layers the trainer has its own for on a GPU (model/fast/install.py there).
+_FAST = ("llama", "mistral", "qwen2")
 # CUDA's context with cuBLAS's workspaces; what the allocator cannot use between its blocks.
 _CONTEXT_BYTES = GIB // 2
 _GPU_WASTE = 0.05
@@ -48,9 +50,8 @@ def phases(shape: Architecture, config: Config, load: Load, *, recompute: bool) 
 def activation_bytes(shape: Architecture, config: Config, load: Load, *, recompute: bool) -> int:
     """Bytes that the forward pass of a training batch keeps."""
     targets = tuple(config.model.lora_target_modules)
-    return kept_bytes(
-        shape, targets, load.rows, load.length, forward_of(config), recompute=recompute
-    )
+    forward = forward_of(shape, config)
+    return kept_bytes(shape, targets, load.rows, load.length, forward, recompute=recompute)
 
 
 def resident_bytes(shape: Architecture, config: Config) -> int:
@@ -58,11 +59,13 @@ def resident_bytes(shape: Architecture, config: Config) -> int:
     return sum(_weights(shape, config).values())
 
 
-def forward_of(config: Config) -> Forward:
+def forward_of(shape: Architecture, config: Config) -> Forward:
     """How a configuration's layers are computed."""
-    gpu = config.cluster.gpus > 0
+    gpu, model = config.cluster.gpus > 0, config.model
+    fast = gpu and shape.family in _FAST and not config.cluster.splits
     return Forward(
         number_bytes=number_bytes(config),
+        kernels="fast" if fast and not (model.use_8bit or model.use_dora) else "plain",
         autocast=gpu,
         dropout=config.model.lora_dropout > 0,
         eager=config.model.attn_implementation == "eager",
