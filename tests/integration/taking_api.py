@@ -7,6 +7,7 @@ from typing import Any
 from kubernetes.client.exceptions import ApiException
 
 from ftctl.cluster.kinds import Object
+from ftctl.contract.labels import RUN
 from ftctl.contract.status import now
 from tests.unit.cluster.memory_api import MemoryApi, path_of
 
@@ -18,6 +19,12 @@ class Api(MemoryApi):
 
     def on_created(self, body: Object) -> None:
         """What controllers and pods do about it: nothing."""
+
+    def complete(self, run_id: str) -> None:
+        """What the Job controller does when all pods of a run's Jobs have ended well."""
+        for body in self.objects.values():
+            if body["kind"] == "Job" and body["metadata"].get("labels", {}).get(RUN) == run_id:
+                body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
 
     def call_api(
         self,

@@ -119,7 +119,7 @@ def put_metrics(store: FolderStore, run_id: str, *losses: float) -> None:
 
 
 def test_at_most_so_many_go_on_and_all_are_had(
-    store: FolderStore, cluster: Cluster, runs: list[RunFile]
+    store: FolderStore, cluster: Cluster, api: Api, runs: list[RunFile]
 ) -> None:
     sweep, most = a_sweep(runs), 0
     work = launching(store, cluster, sweep)
@@ -131,6 +131,7 @@ def test_at_most_so_many_go_on_and_all_are_had(
         if work.is_done:
             break
         publish(store, active[0], float(loss))
+        api.complete(active[0])
 
     conclude(store, sweep.sweep_id)
     assert most == 2
@@ -140,6 +141,22 @@ def test_at_most_so_many_go_on_and_all_are_had(
     assert alias.run_id == runs[0].run_id
     assert find_run(store, "demo-best") == runs[0].run_id
     assert b"<svg" in store.read(SweepLayout(SWEEP_ID).report)
+
+
+def test_a_published_run_counts_until_its_pods_have_ended(
+    store: FolderStore, cluster: Cluster, api: Api, runs: list[RunFile]
+) -> None:
+    work = launching(store, cluster, a_sweep(runs))
+    work.look()
+    first = in_cluster(cluster)[0]
+    publish(store, first, 1.0)
+
+    work.look()
+    assert len(in_cluster(cluster)) == 2
+
+    api.complete(first)
+    work.look()
+    assert len(in_cluster(cluster)) == 3
 
 
 def test_what_is_created_is_what_render_prints(
@@ -242,12 +259,13 @@ def test_without_the_option_nothing_is_stopped(
 
 
 def test_a_cancelled_sweep_starts_nothing_more(
-    store: FolderStore, cluster: Cluster, runs: list[RunFile]
+    store: FolderStore, cluster: Cluster, api: Api, runs: list[RunFile]
 ) -> None:
     work = launching(store, cluster, a_sweep(runs), parallel=1)
     work.look()
     cancel_sweep(store, SWEEP_ID)
     publish(store, runs[0].run_id, 1.0)
+    api.complete(runs[0].run_id)
 
     work.look()
 

@@ -61,6 +61,7 @@ class Publishing(Api):
         line = Metrics(step=8, epoch=1, eval_loss=2.0 - rank)
         self.store.write(layout.metrics, json_lines([line]))
         self.store.write(layout.success, b"{}")
+        self.complete(labels[RUN])
 
 
 @pytest.fixture(scope="module")

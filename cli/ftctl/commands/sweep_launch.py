@@ -100,10 +100,14 @@ class Launching:
 
     def _is_over(self, place: Place) -> bool:
         from ftctl.cluster.place import look_and_keep
+        from ftctl.cluster.workloads import ending
         from ftctl.config.secret import redact
         from ftctl.storage.pushed import is_finished
 
         if is_finished(self._store, place.run_id):
+            # Its last pod may be there for a moment more, and holds what the next one wants.
+            if not all(ending(one) for one in place.workloads()):
+                return False
             self._say(f"{place.run_id} is published")
             return True
         view = look_and_keep(place, self._store, redact)
