@@ -10,7 +10,7 @@ from typing import Any
 from ftctl.contract.spec import Config
 
 # Raised only when the same inputs would give another result.
-PIPELINE = 2
+PIPELINE = 3
 
 _OPERATIONAL = ("cluster", "storage", "tracking", "publish", "paths", "other", "name")
 # Within the deciding sections: data files (their digest counts instead), and how often to log.
