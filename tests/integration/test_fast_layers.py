@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
+from ftctl_trainer.data.packing import packed
+from ftctl_trainer.model.fast import head, plan
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
-from ftctl_trainer.model.load import load_quantized
-from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.lora import trainable
 from tests.integration.tiny_model import save_tokenizer
+from tests.integration.tuned_model import SEVEN, tuned
 
-SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LENGTHS = (5, 23, 11)
 
 
@@ -49,26 +50,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model.save_pretrained(folder)
         made[kind] = folder
     return made
-
-
-def tuned(folder: Path, *, layers: list[str] | None = None, **options: Any) -> Any:
-    """A 4-bit model whose adapters are no longer zero."""
-    model = add_lora(
-        load_quantized(folder, dtype="float32", use_8bit=False),
-        rank=4,
-        alpha=8,
-        dropout=options.pop("dropout", 0.0),
-        target_modules=layers or SEVEN,
-        modules_to_save=options.pop("modules_to_save", []),
-        seed=0,
-        **options,
-    )
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, weight in trainable(model).items():
-            if "lora_B" in name:
-                weight.normal_(std=0.1, generator=generator)
-    return model.train()
 
 
 def rows() -> list[dict[str, list[int]]]:
@@ -143,6 +124,128 @@ def test_what_is_computed_again_gives_the_same_gradients(
     fast.attentions[1].keeps, fast.mlps[0].keeps = attention, mlp
 
     assert_same(together(model), expected)
+
+
+def test_packed_rows_are_told_apart_by_their_positions(folders: dict[str, Path]) -> None:
+    plain, fast = tuned(folders["llama"]), tuned(folders["llama"])
+    install(fast)
+    [sequence] = packed(rows(), sum(LENGTHS), 0)
+    batch = EndToEndCollator()([sequence])
+
+    assert sorted(batch["row_lengths"]) == sorted(LENGTHS)
+    backward(loss := label_loss_sum(fast, batch))
+    assert_same((loss.item(), gradients(fast)), alone(plain))
+
+
+def test_a_weight_that_stays_unpacked_takes_the_adapter_as_it_is_now(
+    folders: dict[str, Path],
+) -> None:
+    """The matrix that is kept has room for A and B, which change at every step."""
+    kept, fresh = tuned(folders["qwen2"]), tuned(folders["qwen2"])
+    for model in (kept, fresh):
+        install(model)
+    fast = fast_model(kept)
+    assert fast is not None
+    for products in fast.products:
+        products.keep_matrix(fast.dtype)
+    together(kept)
+    for model in (kept, fresh):
+        with torch.no_grad():
+            for weight in trainable(model).values():
+                weight.mul_(-0.5)
+
+    assert_same(together(kept), together(fresh))
+
+
+def test_the_loss_in_parts_is_the_whole(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tuned(folders["llama"], modules_to_save=["lm_head"])
+    install(model)
+    expected = together(model)
+    vocabulary = model.config.vocab_size
+    monkeypatch.setattr(head, "PART_BYTES", 3 * vocabulary * 4)  # three of the labels
+
+    assert_same(together(model), expected)
+
+
+def test_a_share_of_the_loss_has_that_share_of_the_gradients(folders: dict[str, Path]) -> None:
+    model = tuned(folders["llama"], modules_to_save=["lm_head"])
+    install(model)
+    loss, whole = together(model)
+    backward(label_loss_sum(model, EndToEndCollator()(rows())) / 8)
+
+    assert_same((loss, {name: 8 * grad for name, grad in gradients(model).items()}), (loss, whole))
+
+
+def test_a_batch_without_labels_teaches_nothing(folders: dict[str, Path]) -> None:
+    """Several processes fill the last step up with such rows."""
+    model = tuned(folders["llama"])
+    install(model)
+    blank = {"input_ids": [5, 6, 7], "labels": [-100, -100, -100]}
+    loss = label_loss_sum(model, EndToEndCollator()([blank]))
+    backward(loss)
+
+    assert loss.item() == 0
+    assert all(not grad.any() for grad in gradients(model).values())
+
+
+@pytest.mark.parametrize("asked", ["output_hidden_states", "use_cache"])
+def test_what_the_layers_do_not_have_comes_from_the_models_own(
+    folders: dict[str, Path], asked: str
+) -> None:
+    model = tuned(folders["llama"])
+    install(model)
+    found = model(input_ids=torch.arange(10, 34).view(1, 24), **{asked: True})
+
+    has = found.hidden_states if asked == "output_hidden_states" else found.past_key_values
+    assert has is not None
+
+
+GATES, ATTENTION, WEIGHTS = 2, 2, 8
+
+
+@pytest.mark.parametrize(
+    ("setting", "room", "gates", "attention", "unpacked"),
+    [
+        pytest.param(True, 10.0, 0, 0, 0, id="asked-to-compute-again"),
+        pytest.param(False, 0.0, GATES, ATTENTION, 0, id="asked-to-keep"),
+        pytest.param("auto", 0.0, 0, 0, 0, id="no-room"),
+        pytest.param("auto", 0.3, 1, 0, 0, id="room-for-a-half"),
+        pytest.param("auto", 1.000001, GATES, ATTENTION, 0, id="room-for-all-halves"),
+        pytest.param("auto", 10.0, GATES, ATTENTION, WEIGHTS, id="room-for-the-weights-too"),
+    ],
+)
+def test_what_is_kept_follows_from_the_memory_that_is_free(
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: bool | str,
+    room: float,
+    gates: int,
+    attention: int,
+    unpacked: int,
+) -> None:
+    """`room` is in what all halves want to keep, of so many tokens that weights are as nothing."""
+    model = tuned(folders["llama"])
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    tokens, width = 10**6, 4
+    kept = sum(half.kept_bytes(width) for half in fast.mlps)
+    kept += sum(half.kept_bytes(width) for half in fast.attentions)
+    wanted = tokens * kept
+    always = plan._always_bytes(fast, tokens)
+    monkeypatch.setattr(plan, "_free_bytes", lambda: (always + room * wanted) / plan._SHARE)
+
+    plan.keep_what_fits(fast, setting, tokens)
+
+    assert sum(half.keeps for half in fast.mlps) == gates
+    assert sum(half.keeps for half in fast.attentions) == attention
+    assert sum(products._kept is not None for products in fast.products) == unpacked
+
+
+def test_the_longest_rows_of_a_pass_count() -> None:
+    assert plan.most_tokens([3, 50, 7, 20], 2) == 70
 
 
 def test_layers_without_an_adapter_are_products_alone(folders: dict[str, Path]) -> None:

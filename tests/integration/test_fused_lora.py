@@ -10,35 +10,14 @@ import pytest
 import torch
 
 from ftctl_trainer.model.fused import LoraLinear, fuse_lora
-from ftctl_trainer.model.load import load_quantized
-from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.lora import trainable
 from tests.integration.tiny_model import make_tiny_model
-
-SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+from tests.integration.tuned_model import tuned
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-def tuned(folder: Path, *, dtype: Any = "float32", dropout: float = 0.0) -> Any:
-    """A 4-bit model whose adapters are no longer zero."""
-    model = add_lora(
-        load_quantized(folder, dtype=dtype, use_8bit=False),
-        rank=4,
-        alpha=8,
-        dropout=dropout,
-        target_modules=SEVEN,
-        modules_to_save=[],
-        seed=0,
-    )
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, weight in trainable(model).items():
-            if "lora_B" in name:
-                weight.normal_(std=0.1, generator=generator)
-    return model.train()
 
 
 def step(model: Any, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, dict[str, Any]]:

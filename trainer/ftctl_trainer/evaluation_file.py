@@ -6,8 +6,17 @@ from pydantic import ValidationError
 
 from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.layout import RunLayout
+from ftctl.contract.spec import Config
 from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError, Store
+
+# Of runs whose eval.json does not say it.
+_ANSWER_TOKENS = 256
+
+
+def answer_tokens(evaluation: Evaluation, config: Config) -> int:
+    """Tokens that an answer may have: the same before and after training, and of every file."""
+    return evaluation.answer_tokens or config.testing.max_new_tokens or _ANSWER_TOKENS
 
 
 def stored_evaluation(store: Store, keys: RunLayout) -> Evaluation | None:

@@ -312,7 +312,7 @@ def _answer(
     """Print the plan as JSON, or the sweep's id, and after a submission what may come next."""
     if asked.as_json:
         from ftctl.cluster.kinds import name_of
-        from ftctl.commands.answers import SweepPlanAnswer, SweptRun
+        from ftctl.commands.sweep_answers import SweepPlanAnswer, SweptRun
 
         told = SweepPlanAnswer(
             sweep_id=sweep.sweep_id,

@@ -102,7 +102,7 @@ def _has_begun(store: Store, row: SweepRow) -> bool:
 
 
 def _json(store: Store, sweep: Sweep, rows: list[SweepRow]) -> str:
-    from ftctl.commands.answers import SweepAnswer, SweepRunAnswer
+    from ftctl.commands.sweep_answers import SweepAnswer, SweepRunAnswer
     from ftctl.report.sweep import best_of, ranked
     from ftctl.storage.sweeps import is_cancelled
 

@@ -15,7 +15,7 @@ from ftctl.contract.spec import GrpoConfig, TrainingConfig
 from ftctl.estimate.steps import grpo_steps
 from ftctl_trainer.data.prompts import Prompt
 from ftctl_trainer.generate import greedy_answers
-from ftctl_trainer.methods.method import Told, dataset, drop_reference
+from ftctl_trainer.methods.method import OverRows, Told, dataset, drop_reference
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.methods.rewards import Rewards
 
@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Grpo:
+class Grpo(OverRows):
     """
     Learning by rewards of the model's own answers.
 
@@ -46,16 +46,6 @@ class Grpo:
     def lengths(self) -> list[int]:
         """Tokens of every prompt with the longest answer there may be."""
         return [len(prompt.ids) + self.settings.completion_tokens for prompt in self.prompts]
-
-    @property
-    def batch_rows(self) -> int:
-        """Answers of a forward pass."""
-        return self.training.per_device_train_batch_size
-
-    @property
-    def evaluates(self) -> bool:
-        """Whether there are held-out prompts."""
-        return bool(self.held_out)
 
     @property
     def steps(self) -> int:

@@ -13,11 +13,10 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 from trl.trainer.utils import use_adapter
 
 from ftctl.contract.spec import KtoConfig, TrainingConfig
-from ftctl.estimate.steps import steps_of
 from ftctl_trainer.data.answers import Answer, answer_start, cut
 from ftctl_trainer.data.chat import Encoded
 from ftctl_trainer.data.collator import Collator
-from ftctl_trainer.methods.method import Told, dataset, drop_reference, reference_of
+from ftctl_trainer.methods.method import OverRows, Told, dataset, drop_reference, reference_of
 from ftctl_trainer.methods.pairs import share
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.labels import held_out_log_probs
@@ -26,7 +25,7 @@ _MEASURED_ROWS = 16
 
 
 @dataclass(frozen=True)
-class Kto:
+class Kto(OverRows):
     """
     Learning from single answers that are called good or bad.
 
@@ -44,21 +43,6 @@ class Kto:
     def lengths(self) -> list[int]:
         """Tokens of every conversation."""
         return [len(answer.encoded.input_ids) for answer in self.answers]
-
-    @property
-    def batch_rows(self) -> int:
-        """Conversations of a forward pass that keeps activations."""
-        return self.training.per_device_train_batch_size
-
-    @property
-    def evaluates(self) -> bool:
-        """Whether there are held-out answers."""
-        return bool(self.held_out)
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole training."""
-        return steps_of(self.training, len(self.answers))
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized answers."""

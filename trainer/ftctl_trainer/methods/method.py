@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from ftctl.contract.spec import TrainingConfig
+from ftctl.estimate.steps import steps_of
 from ftctl_trainer.methods.progress import REFERENCE, Progress, timed
 from ftctl_trainer.processes.rows import LengthOrder
 
@@ -46,6 +48,33 @@ class Method(Protocol):
         Returns:
             Fields of contract.evaluation.Scores.
         """
+
+
+class OverRows:
+    """What methods have in common whose steps are passes over the rows."""
+
+    training: TrainingConfig
+    held_out: Sequence[Any]
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of every sequence that goes through the model."""
+        raise NotImplementedError
+
+    @property
+    def batch_rows(self) -> int:
+        """Sequences of a forward pass."""
+        return self.training.per_device_train_batch_size
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are held-out rows."""
+        return bool(self.held_out)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return steps_of(self.training, len(self.lengths))
 
 
 class Told:

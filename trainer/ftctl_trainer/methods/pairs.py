@@ -10,10 +10,9 @@ from torch import Tensor
 from trl import DPOConfig, DPOTrainer
 
 from ftctl.contract.spec import TrainingConfig
-from ftctl.estimate.steps import steps_of
 from ftctl_trainer.data.collator import Collator
 from ftctl_trainer.data.pairs import Pair
-from ftctl_trainer.methods.method import Told, dataset
+from ftctl_trainer.methods.method import OverRows, Told, dataset
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.labels import held_out_log_probs
 
@@ -29,7 +28,7 @@ class PairTrainer(Told, DPOTrainer):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(OverRows):
     """A method of two answers to a prompt, without its loss."""
 
     training: TrainingConfig
@@ -47,16 +46,6 @@ class Pairs:
     def batch_rows(self) -> int:
         """Both answers of a pair go through the model."""
         return 2 * self.training.per_device_train_batch_size
-
-    @property
-    def evaluates(self) -> bool:
-        """Whether there are held-out pairs."""
-        return bool(self.held_out)
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole training."""
-        return steps_of(self.training, len(self.pairs))
 
     def pair_trainer(
         self,

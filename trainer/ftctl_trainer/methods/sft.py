@@ -11,11 +11,10 @@ from trl import SFTConfig, SFTTrainer
 
 from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import TrainingConfig
-from ftctl.estimate.steps import steps_of
 from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator
 from ftctl_trainer.data.packing import packed
 from ftctl_trainer.data.tokenize import TokenizedRows
-from ftctl_trainer.methods.method import Told, dataset
+from ftctl_trainer.methods.method import OverRows, Told, dataset
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.attention import lays_end_to_end
 from ftctl_trainer.model.fast.install import fast_model
@@ -26,7 +25,7 @@ Row = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Sft:
+class Sft(OverRows):
     """Learning the rows' answers; `rows` are sequences of one row, or of several packed ones."""
 
     training: TrainingConfig
@@ -38,21 +37,6 @@ class Sft:
     def lengths(self) -> list[int]:
         """Tokens of every sequence."""
         return [len(row["input_ids"]) for row in self.rows]
-
-    @property
-    def batch_rows(self) -> int:
-        """Sequences of a forward pass."""
-        return self.training.per_device_train_batch_size
-
-    @property
-    def evaluates(self) -> bool:
-        """Whether there are held-out rows."""
-        return bool(self.held_out)
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole training."""
-        return steps_of(self.training, len(self.rows))
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized rows."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100
+T = TypeVar("T")
+Row = Mapping[str, Sequence[int]]
+Collate = Callable[[list[Row]], Mapping[str, "Tensor"]]
 # Of a batch, what the model's forward takes here.
 _SEEN = frozenset(
     {
@@ -83,11 +86,7 @@ def row_log_probs(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def held_out_log_probs(
-    model: Any,
-    rows: Sequence[Mapping[str, Sequence[int]]],
-    collate: Callable[[list[Mapping[str, Sequence[int]]]], Mapping[str, Tensor]],
-    *,
-    batch_size: int,
+    model: Any, rows: Sequence[Row], collate: Collate, *, batch_size: int
 ) -> Tensor:
     """
     `row_log_probs` of many rows, without gradient; float32 on the CPU, [rows].
@@ -96,23 +95,16 @@ def held_out_log_probs(
     """
     import torch
 
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    found = []
-    with torch.no_grad():
-        for start in range(0, len(rows), batch_size):
-            batch = collate(list(rows[start : start + batch_size]))
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            found.append(row_log_probs(model, batch).cpu())
-    model.train(was_training)
+    found = _of_batches(
+        lambda batch: row_log_probs(model, batch).cpu(), model, rows, collate, batch_size
+    )
     return torch.cat(found)
 
 
 def mean_label_loss(
     model: Any,
-    rows: Sequence[Mapping[str, Sequence[int]]],
-    collate: Callable[[list[Mapping[str, Sequence[int]]]], Mapping[str, Tensor]],
+    rows: Sequence[Row],
+    collate: Collate,
     *,
     batch_size: int,
     on_batch: Callable[[], None] = lambda: None,
@@ -122,20 +114,35 @@ def mean_label_loss(
 
     The model is left in the mode (train or eval) that it was in.
     """
+
+    def measure(batch: Mapping[str, Tensor]) -> tuple[float, int]:
+        on_batch()
+        labels = int((batch["labels"][:, 1:] != IGNORED).sum())
+        return label_loss_sum(model, batch).item(), labels
+
+    longest_first = sorted(rows, key=lambda row: -len(row["input_ids"]))
+    found = _of_batches(measure, model, longest_first, collate, batch_size)
+    return sum(loss for loss, _ in found) / max(sum(labels for _, labels in found), 1)
+
+
+def _of_batches(
+    work: Callable[[Mapping[str, Tensor]], T],
+    model: Any,
+    rows: Sequence[Row],
+    collate: Collate,
+    batch_size: int,
+) -> list[T]:
+    """What `work` says of every batch on the model's device, without gradient, in eval mode."""
     import torch
 
-    order = sorted(range(len(rows)), key=lambda index: -len(rows[index]["input_ids"]))
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
+    found = []
     # Not inference_mode: layers gathered in it could not be trained with afterwards (shard.py).
     with torch.no_grad():
-        for start in range(0, len(order), batch_size):
-            on_batch()
-            batch = collate([rows[index] for index in order[start : start + batch_size]])
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            total += label_loss_sum(model, batch).item()
-            count += int((batch["labels"][:, 1:] != IGNORED).sum())
+        for start in range(0, len(rows), batch_size):
+            batch = collate(list(rows[start : start + batch_size]))
+            found.append(work({name: tensor.to(device) for name, tensor in batch.items()}))
     model.train(was_training)
-    return total / max(count, 1)
+    return found

@@ -18,7 +18,7 @@ from ftctl.report.html import render_report
 from ftctl.storage.markers import download_folder
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import PromptTemplate, prompt_messages
-from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.evaluation_file import answer_tokens, stored_evaluation
 from ftctl_trainer.export.adapter import check_finite, read_adapter
 from ftctl_trainer.export.adapter_gguf import check_adapter_tool
 from ftctl_trainer.export.answers import answer_rows, with_quantized
@@ -60,9 +60,6 @@ from ftctl_trainer.stages.adapter import proven_adapter
 from ftctl_trainer.stop import end_if_stopped
 
 log = logging.getLogger(__name__)
-
-# Where the train stage did not say how long an answer may be.
-_MOST_ANSWER_TOKENS = 256
 
 
 def run_convert(ctx: StageContext) -> None:
@@ -244,7 +241,7 @@ def _answer(ctx: StageContext, files: dict[str, list[Path]]) -> None:
             parts[0],
             [prompt_messages(row, template) for row in rows],
             prompt_tokens=config.training.max_seq_length,
-            max_new_tokens=evaluation.answer_tokens or _MOST_ANSWER_TOKENS,
+            max_new_tokens=answer_tokens(evaluation, config),
             threads=ctx.threads,
             stop=ctx.stop,
         )

@@ -20,7 +20,7 @@ from ftctl_trainer.data.template import prompt_messages
 from ftctl_trainer.data.tokens import check_vocabulary, ensure_pad_token
 from ftctl_trainer.determinism import pin
 from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
-from ftctl_trainer.evaluation_file import stored_evaluation
+from ftctl_trainer.evaluation_file import answer_tokens, stored_evaluation
 from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import keep_freed_memory
@@ -233,7 +233,7 @@ def _evaluate(
         model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
     answering = Answering(
         generates=config.testing.test,
-        max_new_tokens=evaluation.answer_tokens or SAMPLE_TOKENS,
+        max_new_tokens=answer_tokens(evaluation, config),
         batch_size=config.testing.batch_size,
     )
     scores, answers = evaluate_model(

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ftctl_trainer.model.fast.documents import tiles_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -156,14 +158,14 @@ def _query_tiles(span: Span, q: Tensor, k: Tensor, shape: Any) -> Tensor:
     from ftctl_trainer.model.fast import short_attention as own
 
     tokens = own.tokens_of(shape, q.shape[1], k.shape[1])
-    make = partial(own.tiles, span.lengths, 0, tokens, ends_first=True)
+    make = partial(tiles_of, span.lengths, tokens, ends_first=True)
     return span.once(("queries", tokens), make, q.device)
 
 
 def _key_tiles(span: Span, q: Tensor) -> Tensor:
     from ftctl_trainer.model.fast import short_attention as own
 
-    make = partial(own.tiles, span.lengths, 0, own.KEY_GRADIENT.keys, ends_first=False)
+    make = partial(tiles_of, span.lengths, own.KEY_GRADIENT.keys, ends_first=False)
     return span.once("keys", make, q.device)
 
 

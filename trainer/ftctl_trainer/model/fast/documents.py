@@ -84,3 +84,22 @@ def spans_of(lengths: Sequence[int]) -> list[Span]:
             groups.append([length])
     starts = accumulate(map(sum, groups), initial=0)
     return [Span(start, tuple(group)) for start, group in zip(starts, groups, strict=False)]
+
+
+def tiles_of(lengths: Sequence[int], size: int, *, ends_first: bool) -> Tensor:
+    """
+    Cut rows into tiles; those with the most work come first.
+
+    Args:
+        lengths: tokens of rows that lie one behind the other.
+        size: tokens of a tile.
+        ends_first: the tiles are of queries, of which the last of a row see most; else of keys.
+    Returns:
+        Start and end of the tile's row, and start of the tile: int32, [tiles, 3].
+    """
+    found, start = [], 0
+    for length in lengths:
+        found += [(start, start + length, begin) for begin in range(start, start + length, size)]
+        start += length
+    found.sort(key=lambda it: it[0] - it[2] if ends_first else it[2] - it[1])
+    return torch.tensor(found, dtype=torch.int32)

@@ -56,4 +56,5 @@ class _LabelLoss(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         dx, d_weight = ctx.saved_tensors
-        return dx * grad.to(dx.dtype), d_weight if d_weight is None else d_weight * grad, None
+        # Not cast to float16, which has no number as large as a gradient scaler's may be.
+        return dx * grad, d_weight if d_weight is None else d_weight * grad, None

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 # Architectures whose layer is what blocks.py computes.
 _KNOWN = frozenset({"llama", "mistral", "qwen2"})
 _ATTRIBUTE = "_ftctl_fast"
+# Arguments of transformers' forward that ask for what the fast layers do not have.
+_ASKS_FOR_MORE = (
+    "use_cache",
+    "cache",
+    "past_key_values",
+    "output_hidden_states",
+    "output_attentions",
+)
 
 
 class FastModel:
@@ -165,9 +173,10 @@ def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
     ids, given = named.get("input_ids"), named.get("inputs_embeds")
-    cached = named.get("use_cache") or named.get("cache") is not None
-    if arguments or cached or not torch.is_grad_enabled() or (ids is None) == (given is None):
+    if arguments or not torch.is_grad_enabled() or (ids is None) == (given is None):
         return plain(*arguments, **named)
+    if any(named.get(name) not in (None, False) for name in _ASKS_FOR_MORE):
+        return plain(**named)
     embedded = fast.inner.embed_tokens(ids) if given is None else given
     if not _computes_in(embedded):
         return plain(**named)
@@ -202,11 +211,15 @@ def _as_head(fast: FastModel, loss: Any) -> Iterator[None]:
     exchange of gradients in it.
     """
     head = fast.causal.get_output_embeddings()
+    # Libraries that move weights about put a forward of theirs there in the same way.
+    own = vars(head).get("forward")
     head.forward = lambda x: loss(x, head)
     try:
         yield
     finally:
         del head.forward
+        if own is not None:
+            head.forward = own
 
 
 def _weight(head: Any) -> Tensor:

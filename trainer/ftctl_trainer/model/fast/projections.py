@@ -65,6 +65,7 @@ class Projections:
             biases.append(base.bias)
         self.inputs = int(base.in_features)
         self.outputs = sum(self.widths)
+        self._places = self._diagonal()
         given = [bias for bias in biases if bias is not None]
         if given and len(given) < len(biases):
             raise ValueError("some of the layers have a bias and others have none")
@@ -211,7 +212,7 @@ class Projections:
         d_down = grad_low.T @ self._dropped(x[:, : self.inputs], drawn)
         d_up = grad[:, : self.outputs].T @ low
         found = []
-        for out, rank, a, b, scale in self._places():
+        for out, rank, a, b, scale in self._places:
             found.append(d_down[rank].to(a.weight.dtype))
             found.append(d_up[out, rank].to(b.weight.dtype).mul_(scale))
         return found
@@ -240,12 +241,13 @@ class Projections:
         device = self.weights[0].device
         down = torch.zeros(self.rank, self.inputs, dtype=dtype, device=device)
         up = torch.zeros(self.outputs, self.rank, dtype=dtype, device=device)
-        for out, rank, a, b, scale in self._places():
+        for out, rank, a, b, scale in self._places:
             down[rank] = a.weight.detach()
             up[out, rank] = b.weight.detach() * scale
         return down, up
 
-    def _places(self) -> list[tuple[slice, slice, Any, Any, float]]:
+    def _diagonal(self) -> list[tuple[slice, slice, Any, Any, float]]:
+        """Of every member the rows of W and of A that are its own, with A, B and the scale."""
         found, rank = [], 0
         for number, a, b, scale in self._members:
             start = sum(self.widths[:number])

@@ -11,7 +11,6 @@ There are no atomic additions: the same inputs give the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,26 +46,6 @@ def takes(heads: int, kv_heads: int, size: int) -> bool:
     return size in (64, 128) and heads % kv_heads == 0 and heads // kv_heads <= 16
 
 
-def tiles(lengths: Sequence[int], start: int, size: int, *, ends_first: bool) -> Tensor:
-    """
-    Cut rows into tiles; those with the most work come first.
-
-    Args:
-        lengths: tokens of rows that lie one behind the other.
-        start: where the first begins.
-        size: tokens of a tile.
-        ends_first: the tiles are of queries, of which the last of a row see most; else of keys.
-    Returns:
-        Start and end of the tile's row, and start of the tile: int32, [tiles, 3].
-    """
-    found = []
-    for length in lengths:
-        found += [(start, start + length, begin) for begin in range(start, start + length, size)]
-        start += length
-    found.sort(key=lambda it: it[0] - it[2] if ends_first else it[2] - it[1])
-    return torch.tensor(found, dtype=torch.int32)
-
-
 def tokens_of(shape: Shape, heads: int, kv_heads: int) -> int:
     """Tokens of a tile of queries."""
     return shape.queries // triton.next_power_of_2(heads // kv_heads)
@@ -80,7 +59,7 @@ def forward(
 
     Args:
         q: [T, heads, D]; k, v: [T, kv_heads, D]. The last dimension is dense.
-        of_queries: `tiles` of FORWARD's tokens.
+        of_queries: `tiles_of` (documents.py) FORWARD's tokens.
         scale: of the scores.
     Returns:
         [T, heads, D], and the logarithm to base 2 of the scores' sum of powers, [T, heads].
@@ -106,7 +85,7 @@ def backward(
 
     Args:
         grad: of `out`, dense.
-        of_queries, of_keys: `tiles` of QUERY_GRADIENT's and KEY_GRADIENT's tokens.
+        of_queries, of_keys: `tiles_of` QUERY_GRADIENT's and KEY_GRADIENT's tokens.
     """
     total, heads, size = q.shape
     kv_heads = k.shape[1]
