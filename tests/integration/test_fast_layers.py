@@ -238,10 +238,12 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     monkeypatch.setattr(plan, "_free_bytes", lambda: (always + room * wanted) / plan._SHARE)
 
     plan.keep_what_fits(fast, setting, tokens)
-
     assert sum(half.keeps for half in fast.mlps) == gates
     assert sum(half.keeps for half in fast.attentions) == attention
     assert sum(products._kept is not None for products in fast.products) == unpacked
+    if setting == "auto" and room < 1.5:
+        plan.keep_what_fits(fast, setting, tokens, others=plan._SHARE)
+        assert not any(half.keeps for half in fast.mlps)
 
 
 def test_the_longest_rows_of_a_pass_count() -> None:
@@ -365,3 +367,40 @@ def test_what_it_is_not_written_for_is_refused(
     with pytest.raises(ValueError, match=why):
         install(model)
     assert fast_model(model) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "why"),
+    [
+        ("sliding_window", 16, "slides over the row"),
+        ("attention_dropout", 0.1, "attention has dropout"),
+        ("hidden_act", "gelu", "its activation is gelu"),
+        ("model_type", "gemma3_text", "gemma3_text layers are not among those"),
+    ],
+)
+def test_a_model_that_computes_otherwise_is_refused(
+    folders: dict[str, Path], setting: str, value: object, why: str
+) -> None:
+    model = tuned(folders["llama"])
+    setattr(model.get_base_model().config, setting, value)
+
+    with pytest.raises(ValueError, match=why):
+        install(model)
+
+
+def test_a_window_over_none_of_the_layers_is_no_window(folders: dict[str, Path]) -> None:
+    """Qwen2 names a window that it does not use."""
+    model = tuned(folders["qwen2"])
+    config = model.get_base_model().config
+    config.sliding_window, config.layer_types = 16, ["full_attention", "full_attention"]
+    install(model)
+
+    assert fast_model(model) is not None
+
+
+def test_a_norm_that_is_trained_is_refused(folders: dict[str, Path]) -> None:
+    model = tuned(folders["llama"])
+    model.get_base_model().model.norm.weight.requires_grad_(True)
+
+    with pytest.raises(ValueError, match="norms is trained"):
+        install(model)
