@@ -10,7 +10,7 @@ import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.data.packing import packed
-from ftctl_trainer.model.fast import head, plan
+from ftctl_trainer.model.fast import head, plan, reference
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
@@ -26,8 +26,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     made = {}
-    for kind in ("llama", "mistral", "qwen2"):
-        folder = tmp_path_factory.mktemp(kind)
+    biases = {"attention_bias": True, "mlp_bias": True}
+    for name, more in {"llama": {}, "llama-biases": biases, "mistral": {}, "qwen2": {}}.items():
+        kind, _, _ = name.partition("-")
+        folder = tmp_path_factory.mktemp(name)
         vocabulary = len(save_tokenizer(folder))
         config = AutoConfig.for_model(
             kind,
@@ -40,15 +42,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             sliding_window=None,
             tie_word_embeddings=False,
             dtype="float32",
+            **more,
         )
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
         with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if "norm" in name or name.endswith("bias"):
-                    weight.normal_(1.0 if "norm" in name else 0.0, 0.2)
+            for key, weight in model.named_parameters():
+                if "norm" in key or key.endswith("bias"):
+                    weight.normal_(1.0 if "norm" in key else 0.0, 0.2)
         model.save_pretrained(folder)
-        made[kind] = folder
+        made[name] = folder
     return made
 
 
@@ -101,7 +104,7 @@ def assert_same(found: Any, expected: Any) -> None:
         assert error < 1e-5, (name, float(error))
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2"])
+@pytest.mark.parametrize("kind", ["llama", "llama-biases", "mistral", "qwen2"])
 def test_loss_and_gradients_are_those_of_the_rows_alone(
     folders: dict[str, Path], kind: str
 ) -> None:
@@ -266,6 +269,16 @@ def test_an_output_layer_that_is_trained_gets_its_gradient(folders: dict[str, Pa
 
     assert any("lm_head" in name for name in found[1])
     assert_same(found, alone(plain))
+
+
+def test_what_is_not_dropped_makes_up_for_what_is() -> None:
+    x = torch.randn(200, 500, generator=torch.Generator().manual_seed(4))
+    dropped = reference.dropout(x, 0.25, 7)
+    kept = dropped != 0
+
+    torch.testing.assert_close(dropped[kept], x[kept] / 0.75)
+    assert float(kept.float().mean()) == pytest.approx(0.75, abs=0.01)
+    assert torch.equal(reference.dropout(x, 0.25, 7), dropped)
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "again"])
