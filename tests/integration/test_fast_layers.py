@@ -48,20 +48,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model = AutoModelForCausalLM.from_config(config)
         with torch.no_grad():
             for key, weight in model.named_parameters():
-                if "norm" in key or key.endswith("bias"):
-                    weight.normal_(1.0 if "norm" in key else 0.0, 0.2)
+                if "norm" in key:
+                    weight.normal_(1.0, 0.2)
+                elif key.endswith("bias"):
+                    weight.normal_(0.0, 0.05)
         model.save_pretrained(folder)
         made[name] = folder
     return made
 
 
 def rows() -> list[dict[str, list[int]]]:
-    """Rows of random tokens; the first half of each carries no loss."""
+    """Rows of random tokens; the first half carries no loss, but in the second."""
     generator = torch.Generator().manual_seed(2)
     found = []
     for length in LENGTHS:
         ids = torch.randint(3, 380, (length,), generator=generator).tolist()
         found.append({"input_ids": ids, "labels": [-100] * (length // 2) + ids[length // 2 :]})
+    found[1]["labels"] = found[1]["input_ids"]
     return found
 
 

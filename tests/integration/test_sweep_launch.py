@@ -22,11 +22,11 @@ from ftctl.contract.layout import RunLayout, SweepLayout
 from ftctl.contract.runfile import RunFile
 from ftctl.contract.status import Metrics, now
 from ftctl.contract.sweep import Axis, Child, Sweep
-from ftctl.errors import UsageError
+from ftctl.errors import StorageError, UsageError
 from ftctl.manifests.launcher import launcher_objects
 from ftctl.manifests.run import run_objects
 from ftctl.runs.vary import varied
-from ftctl.storage.aliases import read_alias
+from ftctl.storage.aliases import point, read_alias
 from ftctl.storage.base import ConflictError
 from ftctl.storage.find import find_run
 from ftctl.storage.folder import FolderStore
@@ -306,3 +306,29 @@ def test_a_sweep_is_found_by_its_beginning_and_keeps_what_it_has(
     assert find_sweep(store, "demo-sw").sweep_id == SWEEP_ID
     with pytest.raises(UsageError, match="there are: demo-sweep-0123456789ab"):
         find_sweep(store, "none")
+
+
+def test_a_name_moves_to_another_run_and_is_left_where_it_stays(store: FolderStore) -> None:
+    point(store, "support-best", "demo-000000000001", "first-sweep")
+    point(store, "support-best", "demo-000000000001", "second-sweep")
+    alias = read_alias(store, "support-best")
+    assert alias is not None
+    assert (alias.run_id, alias.sweep_id) == ("demo-000000000001", "first-sweep")
+
+    point(store, "support-best", "demo-000000000002", "second-sweep")
+    alias = read_alias(store, "support-best")
+    assert alias is not None
+    assert (alias.run_id, alias.sweep_id) == ("demo-000000000002", "second-sweep")
+
+
+def test_a_sweep_of_the_same_digits_and_other_runs_is_refused(
+    store: FolderStore, runs: list[RunFile]
+) -> None:
+    register_sweep(store, a_sweep(runs))
+    other = a_sweep(runs).model_copy(update={"content_hash": "1" * 64})
+
+    with pytest.raises(StorageError, match="another sweep of this id has hash 0000"):
+        register_sweep(store, other)
+    assert read_sweep(store, SWEEP_ID) == a_sweep(runs).model_copy(
+        update={"created": read_sweep(store, SWEEP_ID).created}
+    )

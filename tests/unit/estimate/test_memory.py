@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ftctl.estimate.activations import Forward, kept_bytes
 from ftctl.estimate.architecture import Architecture, Linear, from_config
 from ftctl.estimate.fits import check_fits
 from ftctl.estimate.load import Load
-from ftctl.estimate.memory import phases, resident_bytes
+from ftctl.estimate.memory import forward_of, phases, resident_bytes
 from ftctl.estimate.run import estimate_run
 from ftctl.estimate.trained import state_bytes, trained_weights
 
@@ -139,6 +140,28 @@ class TestAgainstMeasurements:
         left_out = ("CUDA context", "fragmentation")
         total = sum(size for name, size in training.parts.items() if name not in left_out)
         assert total / GIB == pytest.approx(measured_gib, rel=0.1)
+
+    def test_the_fast_layers_keep_inputs_heads_and_gates(self) -> None:
+        """What enters each half, q, k and v, what attention made, gate and up: of a token."""
+        kept = kept_bytes(LLAMA_8B, SEVEN, 1, 1, Forward(kernels="fast"), recompute=False)
+        assert kept == 32 * 2 * (2 * 4096 + (4096 + 2 * 1024) + 4096 + 2 * 14336)
+
+    @pytest.mark.parametrize(
+        ("family", "settings", "want"),
+        [
+            pytest.param("llama", {}, "fast", id="known"),
+            pytest.param("gemma3_text", {}, "plain", id="unknown"),
+            pytest.param("llama", {"cluster": {"gpus": 0}}, "plain", id="on-a-cpu"),
+            pytest.param("llama", {"model": {"use_8bit": True}}, "plain", id="8-bit"),
+            pytest.param("llama", {"model": {"use_dora": True}}, "plain", id="dora"),
+            pytest.param("llama", {"cluster": {"gpus": 2, "shard": True}}, "plain", id="split"),
+        ],
+    )
+    def test_the_layers_are_those_the_trainer_takes(
+        self, family: str, settings: dict[str, Any], want: str
+    ) -> None:
+        shape = replace(LLAMA_8B, family=family)
+        assert forward_of(shape, config(**settings)).kernels == want
 
     def test_plain_kernels_on_a_cpu(self) -> None:
         kernels = Forward(autocast=False)

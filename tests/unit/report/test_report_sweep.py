@@ -137,6 +137,17 @@ def test_a_plot_has_a_line_a_run_that_has_all_values() -> None:
     assert paths[1].attrib["d"] == "M90.0 46.0L240.0 46.0L390.0 316.0"
 
 
+def test_the_best_is_drawn_over_the_others_and_under_what_is_written() -> None:
+    svg = parallel_coordinates(
+        [Coordinate("rate", [1.0, 2.0, 3.0]), Coordinate("loss", [0.3, 0.1, 0.2])],
+        [Trace("first"), Trace("second", best=True), Trace("third")],
+    )
+    assert svg is not None
+    drawn = [svg.index(f"<title>{name}</title>") for name in ("first", "third", "second")]
+    assert drawn == sorted(drawn)
+    assert max(drawn) < svg.index("<text")
+
+
 def test_a_scale_that_spans_decades_is_logarithmic() -> None:
     plot = parallel_coordinates(
         [Coordinate("rate", ["0.0001", "0.001", "0.01"]), Coordinate("loss", [1.0, 1.0, 1.0])],
