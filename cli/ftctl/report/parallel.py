@@ -10,6 +10,8 @@ from html import escape
 from ftctl.report.axis import LOG_RATIO, Axis
 
 HEIGHT, TOP, BOTTOM, SIDE, GAP = 340, 46, 24, 90, 150
+# CSS pixels a unit, where the page is wide enough: a plot of two axes does not fill it.
+SCALE = 1.25
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def parallel_coordinates(coordinates: Sequence[Coordinate], traces: Sequence[Tra
     scales = [_Scale([one.values[index] for index in whole]) for one in coordinates]
     width = 2 * SIDE + GAP * (len(coordinates) - 1)
     parts = [
-        f'<svg class="curve parallel" viewBox="0 0 {width} {HEIGHT}" role="img"'
+        f'<svg class="curve parallel" viewBox="0 0 {width} {HEIGHT}" width="{SCALE * width:g}"'
+        ' role="img"'
         ' aria-labelledby="parallel-title">',
         '<title id="parallel-title">A line a run through its values; the last axis is its score.'
         "</title>",
