@@ -159,7 +159,7 @@ def test_it_does_without_the_machine_learning_stack(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(to_yaml(a_run(StorageConfig(url=str(tmp_path / "store")))))
     program = (
-        "import sys; from ftctl_trainer.__main__ import main; "
+        "import sys; from ftctl_trainer.main import main; "
         f"assert main(['wait', '--config', {str(config)!r}]) == 0; "
         "print(sorted({'torch', 'transformers', 'numpy', 'boto3'} & set(sys.modules)))"
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import TYPE_CHECKING
 
-from ftctl.contract.spec import Config
 from ftctl.errors import FtctlError, RunFailedError, StorageError
-from ftctl_trainer.processes.group import Group
+
+if TYPE_CHECKING:  # every spawned process imports this
+    from ftctl.contract.spec import Config
+    from ftctl_trainer.processes.group import Group
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # safetensors, torch and numpy (ndarray.tofile: "8 requested and 3 written") say it in words only.

@@ -1,8 +1,11 @@
-"""How this process asks the system for memory."""
+"""How this process asks the system for memory, and when Python looks for what may go."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -22,3 +25,20 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """
+    Import large libraries without looking for garbage.
+
+    They make half a million objects that stay, and Python's collector goes through them again and
+    again: a quarter of the time that torch and transformers take. What is there in the end is left
+    alone by later collections, too.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -27,6 +27,7 @@ from ftctl.storage.runs import adopted
 from ftctl.storage.tombstones import find_tombstone, write_tombstone
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.failures import known_failure
+from ftctl_trainer.memory import importing
 from ftctl_trainer.processes.follow import follow
 from ftctl_trainer.processes.group import ALONE, Group
 from ftctl_trainer.reporter import StoreReporter
@@ -181,7 +182,9 @@ def _work(
     workdir = Path(tempfile.mkdtemp(prefix=f"ftctl-{stage}-"))
     context = StageContext(run, store, reporter, lease, stop, workdir, available_threads(), group)
     try:
-        _stage_function(stage)(context)
+        with importing():
+            work = _stage_function(stage)
+        work(context)
     except Exception as error:
         config = run.config if stage == "train" else None
         known = known_failure(error, str(workdir), config, group)

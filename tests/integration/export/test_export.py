@@ -146,7 +146,7 @@ def test_a_permutation_left_out_is_caught(handoff: Handoff, tmp_path: Path) -> N
     write_ggufs(replace(model, tensors=tensors), {"f16": tmp_path / "a.gguf"}, 2)
 
     with pytest.raises(VerificationError, match=r"attn_q.weight .*is not what was merged"):
-        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path)
+        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path, 2)
     assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
 
 
@@ -169,7 +169,7 @@ def test_swapped_permutations_are_caught(handoff: Handoff, tmp_path: Path) -> No
     write_ggufs(wrong, {"f16": tmp_path / "a.gguf"}, 2)
 
     with pytest.raises(VerificationError, match=r"attn_[qk].weight .*is not what was merged"):
-        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path)
+        read_back_merged(handoff.inputs, {"f16": tmp_path / "a.gguf"}, None, tmp_path, 2)
     assert "mean_kl" in _missed(tmp_path / "a.gguf", handoff)
 
 
@@ -192,7 +192,7 @@ def test_one_negated_block_is_caught_when_read_back(handoff: Handoff, tmp_path: 
     rows.base.flush() if hasattr(rows.base, "flush") else None
 
     with pytest.raises(VerificationError, match=r"blk.1.ffn_up.weight \(Q8_0\).*block 6 is off"):
-        read_back_merged(handoff.inputs, {"q8_0": file}, None, tmp_path)
+        read_back_merged(handoff.inputs, {"q8_0": file}, None, tmp_path, 2)
 
 
 def test_another_chat_template_is_caught(handoff: Handoff, tmp_path: Path) -> None:

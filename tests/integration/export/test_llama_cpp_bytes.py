@@ -90,7 +90,7 @@ def _export_ours(inputs: dict[str, Inputs], tools: Tools, folder: Path) -> None:
         types = (*FLOATS, *_quantized(name))
         outputs = {qtype: folder / name / f"{qtype}.gguf" for qtype in types}
         write_merged(model, outputs, tools, folder / name / "scratch", 2)
-        read_back_merged(model, outputs, tools, folder / name / "scratch")
+        read_back_merged(model, outputs, tools, folder / name / "scratch", 2)
     for name in WEIGHED_MODELS:
         scratch = folder / name / "weighed"
         scratch.mkdir()
@@ -99,7 +99,7 @@ def _export_ours(inputs: dict[str, Inputs], tools: Tools, folder: Path) -> None:
         compute_importance(tools, folder / name / "f16.gguf", scratch, threads=2, stop=stop)
         outputs = {qtype: scratch / f"{qtype}.gguf" for qtype in WEIGHED}
         write_merged(inputs[name], outputs, tools, scratch, 2)
-        read_back_merged(inputs[name], outputs, tools, scratch)
+        read_back_merged(inputs[name], outputs, tools, scratch, 2)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -188,7 +188,7 @@ def test_a_negated_block_of_an_expert_is_caught(
     ):
         isolated_beside(
             packages, threading.Event(), read_back_merged,
-            exports.inputs["mixtral"], {"q8_0": file}, tools, tmp_path,
+            exports.inputs["mixtral"], {"q8_0": file}, tools, tmp_path, 2,
         )  # fmt: skip
 
 

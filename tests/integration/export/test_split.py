@@ -163,4 +163,4 @@ def test_a_damaged_second_part_is_caught(
     del second
 
     with pytest.raises(VerificationError, match="is not what was merged"):
-        read_back_merged(handoff.inputs, {"f16": tmp_path / "f16.gguf"}, None, tmp_path)
+        read_back_merged(handoff.inputs, {"f16": tmp_path / "f16.gguf"}, None, tmp_path, 2)

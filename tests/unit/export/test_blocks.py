@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from ftctl_trainer.export import blocks as module
 from ftctl_trainer.export import tensors
-from ftctl_trainer.export.blocks import blocks
+from ftctl_trainer.export.blocks import blocks, side_by_side
 from ftctl_trainer.export.tensors import Array, Tensor
 
 VALUES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -71,3 +73,39 @@ def test_a_vector_is_one_row() -> None:
     (block,) = blocks(Tensor("a", (4,), lambda: VALUES[0]), with_base=False)
 
     assert block.values.shape == (1, 4)
+
+
+def test_side_by_side_uses_every_item_and_no_more_at_once_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE_BYTES", 10)
+    running, most, done = 0, 0, []
+    lock = threading.Lock()
+
+    def use(item: int) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+            done.append(item)
+
+    side_by_side(use, ((number, 5) for number in range(20)), threads=8)
+
+    assert sorted(done) == list(range(20))
+    assert most == 2
+
+    most = 0
+    side_by_side(use, ((number, 11) for number in range(3)), threads=8)
+    assert most == 1, "larger than all that may be there: alone"
+
+
+def test_side_by_side_raises_what_the_first_item_failed_of() -> None:
+    def use(item: int) -> None:
+        if item in (3, 7):
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match=r"^3$"):
+        side_by_side(use, ((number, 1) for number in range(10)), threads=4)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 # Of those that a tensor is merged in: 64 MB of float32, enough to keep all threads busy.
 _BLOCKS_AT_ONCE = 16
+# Of what several threads work on, copies of their own not counted.
+_AT_ONCE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Block:
     values: Array
     base: Array | None
     """The same before the adapter changed them; None where it did not, or where nobody asked."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.values.nbytes + (0 if self.base is None else self.base.nbytes)
 
 
 def blocks(tensor: Tensor, *, with_base: bool) -> Iterator[Block]:
@@ -45,6 +53,27 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
         while (item := following.result()) is not None:
             following = pool.submit(next, items, None)
             yield item
+
+
+def side_by_side(
+    function: Callable[[T], object], items: Iterable[tuple[T, int]], threads: int
+) -> None:
+    """
+    Call a function with every item, in threads; the items are made here, one after the other.
+
+    Args:
+        items: each with its bytes, which bound how many are worked on at once.
+    Raises:
+        Exception: what the function raised for the first item that it failed for.
+    """
+    running: deque[tuple[Future[object], int]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item, size in items:
+            while running and sum(taken for _, taken in running) + size > _AT_ONCE_BYTES:
+                running.popleft()[0].result()
+            running.append((pool.submit(function, item), size))
+        for future, _ in running:
+            future.result()
 
 
 def _pieces(tensor: Tensor, *, with_base: bool) -> Iterator[tuple[Array, Array | None]]:

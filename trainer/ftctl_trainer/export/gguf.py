@@ -93,7 +93,9 @@ def _export_in_one_pass(
     isolated_beside(
         packages, stop, write_merged, inputs, outputs, tools, scratch, threads, split_bytes
     )
-    checked = isolated_beside(packages, stop, read_back_merged, inputs, outputs, tools, scratch)
+    checked = isolated_beside(
+        packages, stop, read_back_merged, inputs, outputs, tools, scratch, threads
+    )
     log.info("read back: %d tensors are what was merged", checked)
 
 
@@ -117,7 +119,7 @@ def _export_plain(
         quantize(tools, whole, path, qtype, threads, stop)
         if split_bytes is not None:
             isolated(stop, split_file, path, split_bytes)
-    checked = isolated(stop, read_back_converted, whole, outputs, scratch)
+    checked = isolated(stop, read_back_converted, whole, outputs, scratch, threads)
     log.info("read back: %d tensors are what was converted", checked)
 
 
@@ -134,17 +136,17 @@ def write_merged(
 
 
 def read_back_merged(
-    inputs: Inputs, outputs: dict[str, Path], tools: Tools | None, scratch: Path
+    inputs: Inputs, outputs: dict[str, Path], tools: Tools | None, scratch: Path, threads: int
 ) -> int:
     """Compare every file with the merge, done again; return the number of tensors."""
     model = _model(inputs, tools, scratch)
-    return read_back(map(parts_of, outputs.values()), model.tensors, model.importance)
+    return read_back(map(parts_of, outputs.values()), model.tensors, threads, model.importance)
 
 
-def read_back_converted(whole: Path, outputs: dict[str, Path], scratch: Path) -> int:
+def read_back_converted(whole: Path, outputs: dict[str, Path], scratch: Path, threads: int) -> int:
     """Compare every file with the one it was quantized from; return the number of tensors."""
     stored = [_stored(tensor) for tensor in gguf.GGUFReader(whole).tensors]
-    return read_back(map(parts_of, outputs.values()), stored, read_importance(scratch))
+    return read_back(map(parts_of, outputs.values()), stored, threads, read_importance(scratch))
 
 
 def _model(inputs: Inputs, tools: Tools | None, scratch: Path) -> GgufModel:

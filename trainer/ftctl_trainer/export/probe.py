@@ -36,6 +36,11 @@ class Texts:
     sample: str
 
 
+def examine(model: Path, reference: Reference, threads: int) -> tuple[Scored, Texts]:
+    """Both of the following."""
+    return score(model, reference, threads), read_texts(model, reference, threads)
+
+
 def score(model: Path, reference: Reference, threads: int, lora: Path | None = None) -> Scored:
     """Evaluate the reference positions; all their logits are exact, none is left out."""
     rows = llama_cpp.position_logits(model, reference.sequences, reference.firsts, threads, lora)

@@ -13,7 +13,7 @@ from ftctl.contract.verification import Check, OutputVerification, Verification
 from ftctl.errors import ConfigError
 from ftctl_trainer.export.divergence import divergence, perplexity_ratio
 from ftctl_trainer.export.isolated import isolated
-from ftctl_trainer.export.probe import Scored, Texts, read_texts, score
+from ftctl_trainer.export.probe import Scored, Texts, examine, score
 from ftctl_trainer.export.reference import Reference
 
 
@@ -54,8 +54,7 @@ def verify_output(
         StoppedError: `stop` was set.
     """
     first = parts[0]
-    scored = isolated(stop, score, first, reference, threads)
-    texts = isolated(stop, read_texts, first, reference, threads)
+    scored, texts = isolated(stop, examine, first, reference, threads)
     found = judge_output(qtype, first.name, reference, limits, scored, texts)
     names = [part.name for part in parts] if len(parts) > 1 else []
     return found.model_copy(update={"parts": names})

@@ -23,7 +23,7 @@ from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, 
 from ftctl_trainer.evaluation_file import answer_tokens, stored_evaluation
 from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
-from ftctl_trainer.memory import keep_freed_memory
+from ftctl_trainer.memory import importing, keep_freed_memory
 from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.attention import choose_attention
@@ -93,10 +93,11 @@ def _tune(
     adapter: Path,
 ) -> None:
     # TRL takes seconds to import: rows and names are checked before.
-    from ftctl_trainer.methods.choice import chosen_method
-    from ftctl_trainer.methods.training import train
+    with importing():
+        from ftctl_trainer.methods.choice import chosen_method
+        from ftctl_trainer.methods.training import train
 
-    method = chosen_method(ctx.run, rows, tokenizer)
+        method = chosen_method(ctx.run, rows, tokenizer)
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision, longest=max(method.lengths))
     end_if_stopped(ctx.stop)
