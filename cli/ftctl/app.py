@@ -8,8 +8,8 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Annotated, Any, NoReturn
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -219,6 +219,8 @@ def _boundary(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename or "the output"
+            if not error.filename:
+                _discard(sys.stdout)
             text = f"{where}: no space left on this machine's disk"
             hint = "Free some, or set TMPDIR to a larger disk."
             _fail(f"{text}\n{hint}", StorageError.exit_code, debug=debug)
@@ -243,15 +245,23 @@ def _fail(message: str, exit_code: int, *, debug: bool) -> NoReturn:
         message = f"{traceback.format_exc()}error: {message}"
     else:
         message = f"error: {message}"
-    with suppress(OSError):  # nobody can read it; the code still tells
+    try:
         typer.echo(redact(message), err=True)
+    except OSError:  # nobody can read it; the code still tells
+        _discard(sys.stderr)
     raise typer.Exit(exit_code)
 
 
 def _leave_quietly() -> NoReturn:
-    """Whoever read our output has enough. What is still buffered goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Whoever read our output has enough."""
+    _discard(sys.stdout)
     raise typer.Exit(0)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Let what is still buffered go nowhere: at its end Python would try, and fail, once more."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -10,10 +10,18 @@ import pytest
 _FTCTL = f"{sys.executable} -m ftctl.app"
 
 
+@pytest.fixture(autouse=True, params=["", "1"], ids=["buffered", "unbuffered"])
+def buffering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python is started from a shell, and as it is in an image: what fails differs."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
 def shell(command: str) -> tuple[int, str, str]:
     """Exit code of the first command of a pipe, stdout, stderr."""
     done = subprocess.run(
-        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
     )
     return done.returncode, done.stdout, done.stderr
 

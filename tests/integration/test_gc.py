@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ftctl.app import app
-from ftctl.contract.layout import DatasetLayout, ModelLayout, RunLayout
+from ftctl.contract.layout import DatasetLayout, ModelLayout, RunLayout, base_evaluation
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.status import now
 from ftctl.errors import RunFailedError
@@ -187,17 +187,23 @@ class TestUnreferenced:
         mine = [
             DatasetLayout(used.data.digest).record,
             f"{ModelLayout(used.model.revision).root}model.gguf",
+            base_evaluation(used.data.digest, "a" * 64),
         ]
         others = [
             DatasetLayout("b" * 64).split("train"),
             DatasetLayout("b" * 64).record,
             f"{ModelLayout('c' * 64).root}model.gguf",
+            base_evaluation("b" * 64, "a" * 64),
         ]
         for key in (*mine, *others):
             store.write(key, b"content")
         run("--store", "--older-than", "0", "--yes")
         assert {*mine, *others} <= set(keys(store))
-        assert leftovers(store, unreferenced=True) == [("dataset", "b" * 64), ("model", "c" * 64)]
+        assert leftovers(store, unreferenced=True) == [
+            ("dataset", "b" * 64),
+            ("evaluation", "b" * 64),
+            ("model", "c" * 64),
+        ]
         done = run("--store", "--unreferenced", "--older-than", "0", "--yes")
         assert done.exit_code == 0
         assert set(mine) <= set(keys(store))

@@ -79,6 +79,13 @@ class Sample(Stored):
     quantized: dict[str, str] = Field(default_factory=dict)
 
 
+class BaseEvaluation(Stored):
+    """What every run over the same base and the same rows would find before it trains."""
+
+    scores: Scores
+    answers: list[str] = Field(description="in the order of the rows; empty where none were asked")
+
+
 class Evaluation(Stored):
     """eval.json. The train stage writes it; the convert stage adds `quantized`."""
 

@@ -12,6 +12,7 @@ INDEX_PACK = "index.json.gz"
 DATASETS = "datasets/"
 MODELS = "models/"
 SWEEPS = "sweeps/"
+EVALUATIONS = "evaluations/"
 # Below a run's reference: the one over the base as it was quantized for training.
 NF4 = "nf4/"
 
@@ -204,3 +205,8 @@ def indexed_run(key: str) -> str | None:
     """The run id in the key of an index record, or None where `key` is none."""
     match = _INDEX_KEY.fullmatch(key)
     return match[1] if match else None
+
+
+def base_evaluation(data: str, key: str) -> str:
+    """What a base model answers to the rows of a data set, by the digest of all it depends on."""
+    return f"{EVALUATIONS}{data}/{key}.json"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ftctl.contract.layout import DATASETS, INDEX, MODELS, RUNS, RunLayout, indexed_run
+from ftctl.contract.layout import DATASETS, EVALUATIONS, INDEX, MODELS, RUNS, RunLayout, indexed_run
 from ftctl.errors import RunFailedError
 from ftctl.storage.alive import worked_on
 from ftctl.storage.base import NotFoundError, ObjectInfo, Store, Unfinished
 from ftctl.storage.parallel import each
 from ftctl.storage.runs import read_run
 
-Kind = Literal["checkpoints", "half-written", "dataset", "model", "run"]
+Kind = Literal["checkpoints", "half-written", "dataset", "evaluation", "model", "run"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _owner(key: str) -> str:
 
 
 def _unreferenced(store: Store, runs: Sequence[str], before: datetime) -> Iterator[Leftover]:
-    """Data sets and base models that no run of the store names."""
+    """Data sets, base models, and what these said to those, that no run of the store names."""
 
     def names(run_id: str) -> tuple[str, ...] | None:
         try:
@@ -165,7 +165,11 @@ def _unreferenced(store: Store, runs: Sequence[str], before: datetime) -> Iterat
         return run.data.digest, run.model.revision, *adapter
 
     used = {name for found in each(names, runs) if found for name in found}
-    kinds: tuple[tuple[Kind, str], ...] = (("dataset", DATASETS), ("model", MODELS))
+    kinds: tuple[tuple[Kind, str], ...] = (
+        ("dataset", DATASETS),
+        ("evaluation", EVALUATIONS),
+        ("model", MODELS),
+    )
     for kind, prefix in kinds:
         groups: dict[str, list[ObjectInfo]] = {}
         for item in store.list(prefix):

@@ -6,28 +6,25 @@ import gc
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ftctl.contract import layout
-from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
 from ftctl.errors import ConfigError
 from ftctl.storage.adapters import pull_adapter
 from ftctl.storage.markers import download_folder, read_marker, upload_folder, write_marker
 from ftctl_trainer.adapter import save_adapter
+from ftctl_trainer.base_evaluation import write_base
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.data.template import prompt_messages
 from ftctl_trainer.data.tokens import check_vocabulary, ensure_pad_token
 from ftctl_trainer.determinism import pin
-from ftctl_trainer.evaluate import Answering, empty_evaluation, evaluate_model, with_answers
-from ftctl_trainer.evaluation_file import answer_tokens, stored_evaluation
 from ftctl_trainer.export.nf4 import Nf4
 from ftctl_trainer.judgement import DIVERGED_HINT, what_training_did
 from ftctl_trainer.memory import importing, keep_freed_memory
-from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.optimizers import check_optimizer
 from ftctl_trainer.model.attention import choose_attention
-from ftctl_trainer.model.dense import dense_copy, make_dense, quantized_layers
+from ftctl_trainer.model.dense import make_dense, quantized_layers
 from ftctl_trainer.model.fast.install import install, refuse_fast
 from ftctl_trainer.model.fused import fuse_lora
 from ftctl_trainer.model.load import load_full, load_quantized, load_tokenizer
@@ -37,6 +34,7 @@ from ftctl_trainer.model.shard import shard_base
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import SAMPLE_TOKENS, Keep, choose_sequences, write_reference
 from ftctl_trainer.rows import RunRows, load_rows
+from ftctl_trainer.stages.evaluation import evaluate, known_evaluation
 from ftctl_trainer.stop import end_if_stopped
 from ftctl_trainer.tracking.open import check_tracker, tracked
 
@@ -101,24 +99,18 @@ def _tune(
     ctx.reporter.phase("loading model")
     tuned = _build_model(ctx, folder, precision, longest=max(method.lengths))
     end_if_stopped(ctx.stop)
-    evaluation = ctx.group.from_first(
-        lambda: (
-            stored_evaluation(ctx.store, ctx.layout)
-            or empty_evaluation(
-                rows,
-                ctx.run.config.dataset.always_allowed_actions,
-                ctx.run.config.testing.max_new_tokens,
-            )
-        )
-    )
+    known = partial(known_evaluation, ctx, rows, precision)
+    evaluation, base = ctx.group.from_first(known)
     # Where each process has a part of the base only, all take part in every forward pass.
     measures = ctx.group.first or ctx.group.shards
     if measures and evaluation.before is None:
-        evaluation = _evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows, method)
+        evaluation = evaluate(ctx, "before", evaluation, tuned, folder, tokenizer, rows, method)
+        if base and ctx.group.first and evaluation.before is not None:
+            write_base(ctx.store, base, evaluation)
     ctx.reporter.phase("training")
     train(ctx, tuned, method, precision)
     if measures and evaluation.after is None:
-        _evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows, method)
+        evaluate(ctx, "after", evaluation, tuned, folder, tokenizer, rows, method)
     if ctx.group.first:
         _save(ctx, tuned, tokenizer, adapter)
 
@@ -212,48 +204,6 @@ def _speed_up(tuned: Any, precision: Precision, *, shards: bool) -> None:
         )
 
 
-def _evaluate(
-    ctx: StageContext,
-    when: Literal["before", "after"],
-    evaluation: Evaluation,
-    tuned: Any,
-    folder: Path,
-    tokenizer: Any,
-    rows: RunRows,
-    method: Method,
-) -> Evaluation:
-    import torch
-
-    config = ctx.run.config
-    if not rows.test:
-        return evaluation
-    ctx.reporter.phase(f"evaluating {when} training")
-    model = tuned
-    slow = not (torch.cuda.is_available() or config.model.use_8bit or config.model.use_dora)
-    if slow and not ctx.group.shards:
-        model = dense_copy(tuned, folder, trust_remote_code=config.model.trust_remote_code)
-    answering = Answering(
-        generates=config.testing.test,
-        max_new_tokens=answer_tokens(evaluation, config),
-        batch_size=config.testing.batch_size,
-    )
-    scores, answers = evaluate_model(
-        model, tokenizer, rows, answering, on_batch=partial(end_if_stopped, ctx.stop)
-    )
-    scores = scores.model_copy(update=method.scores(tuned, trained=when == "after"))
-    evaluation = with_answers(evaluation, when, scores, answers)
-    if ctx.group.first:
-        ctx.store.write(ctx.layout.evaluation, evaluation.model_dump_json(indent=1).encode())
-    _log.info(
-        "%s: loss %.4f, right action %s, valid JSON %s",
-        when,
-        scores.loss if scores.loss is not None else float("nan"),
-        _percent(scores.right_action),
-        _percent(scores.valid_json),
-    )
-    return evaluation
-
-
 def _publish_reference(
     ctx: StageContext,
     folder: Path,
@@ -323,7 +273,3 @@ def _publish(ctx: StageContext, folder: Path, prefix: str) -> None:
     ctx.lease.check()
     write_marker(ctx.store, prefix, files, ctx.lease.fence)
     ctx.reporter.event("published", prefix=prefix, marker=layout.marker(prefix))
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
