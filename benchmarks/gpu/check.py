@@ -20,7 +20,8 @@ from benchmarks.gpu.random_llama import save
 
 from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.model.fast import kernels, reference
-from ftctl_trainer.model.fast.install import install
+from ftctl_trainer.model.fast.install import fast_model, install
+from ftctl_trainer.model.fast.plan import keep_what_fits
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.load import load_quantized
 from ftctl_trainer.model.lora import add_lora, trainable
@@ -35,7 +36,7 @@ SMALL = {
     "num_key_value_heads": 4,
 }
 # Long ones among them go another way through attention.
-LENGTHS = (37, 512, 2100, 700, 64, 3000, 5)
+LENGTHS = (37, 512, 2100, 700, 64, 3300, 5)
 MOST_FLOAT32, MOST_RATIO = 1e-5, 1.2
 
 
@@ -47,12 +48,14 @@ def main() -> int:
         exact = gradients(Path(folder), "float32", fast=False)
         plain = errors(gradients(Path(folder), "bfloat16", fast=False), exact)
         fast = errors(gradients(Path(folder), "bfloat16", fast=True), exact)
+        again = errors(gradients(Path(folder), "bfloat16", fast=True, again=True), exact)
         wide = errors(gradients(Path(folder), "float32", fast=True), exact)
         eight = gradients(Path(folder), "bfloat16", fast=True, float8=True)
-    ratio = max(fast[name] / plain[name] for name in fast)
+    ratio = max(max(fast[name], again[name]) / plain[name] for name in fast)
     say(f"kernels, float32: error at most {worst:.1e}")
     say(f"float32: error at most {max(wide.values()):.1e}")
     say(f"bfloat16: error at most {max(fast.values()):.4f}, PEFT's {max(plain.values()):.4f}")
+    say(f"bfloat16, layers computed again: error at most {max(again.values()):.4f}")
     say(f"bfloat16: at most {ratio:.3f} times PEFT's of the same weight")
     for layer in range(SMALL["num_hidden_layers"]):
         names = [name for name in exact if f".layers.{layer}." in name]
@@ -82,8 +85,8 @@ def kernel_errors() -> dict[str, float]:
     found["joined"] = error(*(part.joined(*heads, cos, sin) for part in (kernels, reference)))
     wide, grad = draw(300, 2 * 2816), draw(300, 2816)
     found["swiglu"] = error(*(part.swiglu(wide, 2816) for part in (kernels, reference)))
-    twin = wide.clone()
-    made = kernels.swiglu_backward_(wide, grad), reference.swiglu_backward_(twin, grad)
+    twin, grad_twin = wide.clone(), grad.clone()
+    made = kernels.swiglu_backward_(wide, grad), reference.swiglu_backward_(twin, grad_twin)
     found["swiglu_backward_"] = max(error(*made), error(wide, twin))
     logits, targets = draw(100, 40000), torch.randint(0, 40000, (100,), device="cuda")
     twin = logits.clone()
@@ -99,7 +102,9 @@ def kernel_errors() -> dict[str, float]:
     return found
 
 
-def gradients(folder: Path, dtype: Any, *, fast: bool, float8: bool = False) -> dict[str, Any]:
+def gradients(
+    folder: Path, dtype: Any, *, fast: bool, float8: bool = False, again: bool = False
+) -> dict[str, Any]:
     """Of every LoRA weight, none of them zero, for rows of LENGTHS."""
     model = add_lora(
         load_quantized(folder, dtype=dtype, use_8bit=False),
@@ -118,6 +123,10 @@ def gradients(folder: Path, dtype: Any, *, fast: bool, float8: bool = False) -> 
     model.train()
     if fast:
         install(model, float8=float8)
+    if again:
+        layers = fast_model(model)
+        assert layers is not None
+        keep_what_fits(layers, True, sum(LENGTHS))
     draws = torch.Generator().manual_seed(2)
     rows = []
     for length in LENGTHS:

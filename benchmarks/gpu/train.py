@@ -6,8 +6,8 @@ usage: train.py MODEL [--documents TOKENS] [--label TEXT] [--steps N] [OVERRIDE 
 MODEL is a folder with a tokenizer of single bytes (random_llama.py). Rows have chat-like lengths
 (log-normal, a median of 330 tokens, at most 2,048), or all as many tokens as --documents says. The
 stage is ended after the last step. Prints a line of JSON: real tokens a second (median of the lines
-of metrics but the first, five steps each), the most memory reserved, the loss of the first line and
-of the last.
+of metrics but the first, five steps each, and each of them), the most memory reserved, the loss of
+the first line and of the last.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
         "label": arguments.label,
         "documents": arguments.documents or "chat",
         "tokens_per_s": round(statistics.median(line["real_tokens_per_s"] for line in timed)),
+        "each": [round(line["real_tokens_per_s"]) for line in timed],
         "step_s": round(statistics.median(line["step_s"] for line in timed), 3),
         "fill": round(
             (lines[-1]["real_tokens"] - lines[0]["real_tokens"])

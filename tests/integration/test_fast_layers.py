@@ -119,8 +119,9 @@ def test_loss_and_gradients_are_those_of_the_rows_alone(
 
 @pytest.mark.parametrize("attention", [True, False], ids=["attention-kept", "attention-again"])
 @pytest.mark.parametrize("mlp", [True, False], ids=["mlp-kept", "mlp-again"])
+@pytest.mark.parametrize("between", [True, False], ids=["between-kept", "between-again"])
 def test_what_is_computed_again_gives_the_same_gradients(
-    folders: dict[str, Path], attention: bool, mlp: bool
+    folders: dict[str, Path], attention: bool, mlp: bool, between: bool
 ) -> None:
     model = tuned(folders["llama"])
     install(model)
@@ -128,6 +129,8 @@ def test_what_is_computed_again_gives_the_same_gradients(
     fast = fast_model(model)
     assert fast is not None
     fast.attentions[1].keeps, fast.mlps[0].keeps = attention, mlp
+    fast.attentions[0].keeps = fast.mlps[1].keeps = False
+    fast.mlps[0].keeps_input = fast.mlps[1].keeps_input = between
 
     assert_same(together(model), expected)
 
@@ -217,7 +220,8 @@ GATES, ATTENTION, WEIGHTS = 2, 2, 8
         pytest.param(True, 10.0, 0, 0, 0, id="asked-to-compute-again"),
         pytest.param(False, 0.0, GATES, ATTENTION, 0, id="asked-to-keep"),
         pytest.param("auto", 0.0, 0, 0, 0, id="no-room"),
-        pytest.param("auto", 0.3, 1, 0, 0, id="room-for-a-half"),
+        pytest.param("auto", 0.1, 0, 0, 0, id="room-for-what-is-between"),
+        pytest.param("auto", 0.5, 1, 0, 0, id="room-for-a-half"),
         pytest.param("auto", 1.000001, GATES, ATTENTION, 0, id="room-for-all-halves"),
         pytest.param("auto", 10.0, GATES, ATTENTION, WEIGHTS, id="room-for-the-weights-too"),
     ],
@@ -239,17 +243,19 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     tokens, width = 10**6, 4
     kept = sum(half.kept_bytes(width) for half in fast.mlps)
     kept += sum(half.kept_bytes(width) for half in fast.attentions)
+    kept += sum(half.gate_up.inputs * width for half in fast.mlps)
     wanted = tokens * kept
     always = plan._always_bytes(fast, tokens)
     monkeypatch.setattr(plan, "_free_bytes", lambda: (always + room * wanted) / plan._SHARE)
 
     plan.keep_what_fits(fast, setting, tokens)
     assert sum(half.keeps for half in fast.mlps) == gates
+    assert any(half.keeps_input for half in fast.mlps) == (gates > 0 or room == 0.1)
     assert sum(half.keeps for half in fast.attentions) == attention
     assert sum(products._kept is not None for products in fast.products) == unpacked
     if setting == "auto" and room < 1.5:
         plan.keep_what_fits(fast, setting, tokens, others=plan._SHARE)
-        assert not any(half.keeps for half in fast.mlps)
+        assert not any(half.keeps or half.keeps_input for half in fast.mlps)
 
 
 def test_the_longest_rows_of_a_pass_count() -> None:
@@ -274,6 +280,22 @@ def test_an_output_layer_that_is_trained_gets_its_gradient(folders: dict[str, Pa
     assert_same(found, alone(plain))
 
 
+@pytest.mark.parametrize("autocast", [False, True], ids=["alone", "autocast"])
+def test_a_trained_output_layer_takes_what_passes_without_gradients_make(
+    folders: dict[str, Path], autocast: bool
+) -> None:
+    """The layers compute in bfloat16, and the copy of the output layer is float32."""
+    model = tuned(folders["llama"], dtype="bfloat16", modules_to_save=["lm_head"])
+    install(model)
+    ids = torch.arange(10, 34).view(1, 24)
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = model(input_ids=ids).logits
+
+    assert found.dtype == (torch.bfloat16 if autocast else torch.float32)
+    assert torch.isfinite(found).all()
+
+
 def test_what_is_not_dropped_makes_up_for_what_is() -> None:
     x = torch.randn(200, 500, generator=torch.Generator().manual_seed(4))
     dropped = reference.dropout(x, 0.25, 7)
@@ -294,7 +316,7 @@ def test_with_dropout_gradients_are_the_slopes_of_the_loss(
     fast = fast_model(model)
     assert fast is not None
     for attention, mlp in zip(fast.attentions, fast.mlps, strict=True):
-        attention.keeps = mlp.keeps = keeps
+        attention.keeps = mlp.keeps = mlp.keeps_input = keeps
     batch = EndToEndCollator()(rows())
 
     def loss(seed: int) -> torch.Tensor:

@@ -54,12 +54,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rows: Documents, scale: float) -> At
     if not _has_kernel(q):
         with torch.no_grad():
             return Attended(_by_rows(q, k, v, rows, scale), ())
-    outs, rest = [], []
+    rest: list[Tensor] = []
+    whole = q.new_empty(q.shape) if len(rows.spans) > 1 else None
     for span in rows.spans:
-        out, *more = (_long if _alone(span, q) else _short)(q, k, v, span, scale)
-        outs.append(out)
+        place = None if whole is None else _cut(whole, span)
+        out, *more = (
+            _long(q, k, v, span, scale) if _alone(span, q) else _short(q, k, v, span, scale, place)
+        )
+        _put(out if place is None else place, out)
         rest += more
-    return Attended(outs[0] if len(outs) == 1 else torch.cat(outs), tuple(rest))
+    return Attended(out if whole is None else whole, tuple(rest))
 
 
 def attend_backward(
@@ -73,24 +77,41 @@ def attend_backward(
             out = _by_rows(leaves[0], leaves[1], leaves[2], rows, scale)
         dq, dk, dv = torch.autograd.grad(out, leaves, grad)
         return dq, dk, dv
-    parts, rest = [], list(made.rest)
+    rest = list(made.rest)
+    whole = _like(q, k, v) if len(rows.spans) > 1 else None
     for span in rows.spans:
-        back = _long_backward if _alone(span, q) else _short_backward
         count = _kept_of(span, q, k)
-        parts.append(back(grad, q, k, v, Attended(made.out, tuple(rest[:count])), span, scale))
+        own = Attended(made.out, tuple(rest[:count]))
         del rest[:count]
-    if len(parts) == 1:
-        return parts[0]
-    dq, dk, dv = (torch.cat(column) for column in zip(*parts, strict=True))
-    return dq, dk, dv
+        places = None if whole is None else _cut_all(whole, span)
+        found = (
+            _long_backward(grad, q, k, v, own, span, scale)
+            if _alone(span, q)
+            else _short_backward(grad, q, k, v, own, span, scale, places)
+        )
+        for place, part in zip(places or found, found, strict=True):
+            _put(place, part)
+    return found if whole is None else whole
 
 
-def _short(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float) -> tuple[Tensor, ...]:
+def _like(q: Tensor, k: Tensor, v: Tensor) -> _Three:
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _put(place: Tensor, part: Tensor) -> None:
+    """Copy a span's part to its place, where it was not made there."""
+    if place is not part:
+        place.copy_(part)
+
+
+def _short(
+    q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float, place: Tensor | None
+) -> tuple[Tensor, ...]:
     from ftctl_trainer.model.fast import short_attention as own
 
     if own.takes(q.shape[1], k.shape[1], q.shape[2]):
         tiles = _query_tiles(span, q, k, own.FORWARD)
-        return own.forward(_cut(q, span), _cut(k, span), _cut(v, span), tiles, scale)
+        return own.forward(_cut(q, span), _cut(k, span), _cut(v, span), tiles, scale, place)
     ends, most = _ends(span, q), span.longest
     out, logsumexp, state, unused, _ = torch.ops.aten._flash_attention_forward(
         _cut(q, span),
@@ -109,14 +130,21 @@ def _short(q: Tensor, k: Tensor, v: Tensor, span: Span, scale: float) -> tuple[T
 
 
 def _short_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, made: Attended, span: Span, scale: float
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    made: Attended,
+    span: Span,
+    scale: float,
+    places: _Three | None,
 ) -> _Three:
     from ftctl_trainer.model.fast import short_attention as own
 
     grad, q, k, v, out = (_cut(part, span) for part in (grad, q, k, v, made.out))
     if own.takes(q.shape[1], k.shape[1], q.shape[2]):
         tiles = _query_tiles(span, q, k, own.QUERY_GRADIENT), _key_tiles(span, q)
-        gradients: _Three = own.backward(grad, q, k, v, out, made.rest[0], *tiles, scale)
+        gradients: _Three = own.backward(grad, q, k, v, out, made.rest[0], *tiles, scale, places)
         return gradients
     ends, most = _ends(span, q), span.longest
     logsumexp, state, unused = made.rest
@@ -178,6 +206,10 @@ def _ends(span: Span, q: Tensor) -> Tensor:
 
 def _cut(part: Tensor, span: Span) -> Tensor:
     return part[span.start : span.end]
+
+
+def _cut_all(parts: _Three, span: Span) -> _Three:
+    return _cut(parts[0], span), _cut(parts[1], span), _cut(parts[2], span)
 
 
 def _upto(span: Span) -> int:

@@ -1,16 +1,18 @@
 """
-The two halves of a decoder layer, each one operation with a backward pass of its own.
+A decoder layer's two halves, or all of it, as one operation with a backward pass of its own.
 
 The norm, the products and the residual sum of a half are one autograd node: nothing between them
 is kept but what the backward pass cannot cheaply make again. It computes the norm and SwiGLU
 again in any case (they cost a read of what is kept), and attention's or the gate's products too
 where `keeps` is off: so recomputation is chosen for each half of each layer. In a recomputation
-the last product of a half, which nothing of the backward pass needs, is left out.
+the last product of a half, which nothing of the backward pass needs, is left out. Where not even
+what enters the second half is kept, the whole layer is one node, and that product of the first
+half is computed again too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from ftctl_trainer.model.fast.documents import Documents
     from ftctl_trainer.model.fast.projections import Projections
+
+# What a pass drops of the inputs of a half's two products, by `Projections.draw`.
+_Drawn = tuple[int | None, int | None]
 
 
 @dataclass
@@ -54,8 +59,12 @@ class Attention:
         Returns:
             [T, H].
         """
-        parameters = [*self.qkv.parameters, *self.out.parameters]
-        return _apply(_AttentionHalf, x, self, rows, *parameters)
+        return _apply(_AttentionHalf, x, self, rows, *self.parameters)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """A and B of all its adapters, as `backward` orders their gradients."""
+        return [*self.qkv.parameters, *self.out.parameters]
 
     def kept_bytes(self, width: int) -> int:
         """Bytes a token that `keeps` costs, at `width` bytes a value."""
@@ -83,41 +92,66 @@ class Attention:
         q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], 1)
         return q, k, v
 
+    def draw(self) -> _Drawn:
+        """Of both products, by `Projections.draw`."""
+        return self.qkv.draw(), self.out.draw()
+
+    def forward(self, x: Tensor, rows: Documents, drawn: _Drawn) -> tuple[Tensor, list[Tensor]]:
+        """Return the result, and what `keeps` keeps."""
+        y, _ = self.normed(x)
+        qkv, low, made = self.attended(y, rows, drawn[0])
+        result, low_out = self.out.forward(made.out.flatten(1), plus=x, drawn=drawn[1])
+        return result, [qkv, low, low_out, made.out, *made.rest]
+
+    def backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        kept: list[Tensor],
+        rows: Documents,
+        drawn: _Drawn,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """
+        Return the gradients of x and of `parameters`.
+
+        Args:
+            grad: of the result, dense.
+            kept: what `forward` returned, and is emptied; or nothing.
+        """
+        ops = ops_for(x)
+        y, scale = self.normed(x)
+        if kept:
+            qkv, low, low_out, out, *rest = kept
+            kept.clear()
+            made = Attended(out, tuple(rest))
+        else:
+            qkv, low, made = self.attended(y, rows, drawn[0])
+            low_out = self.out.low(made.out.flatten(1), drawn[1])
+        d_out, grads_out = self.out.backward(grad, made.out.flatten(1), low_out, drawn[1])
+        parts = self.split(qkv)
+        d_parts = attend_backward(d_out.view_as(made.out), parts, made, rows, self.scale)
+        del d_out, qkv, parts, made
+        d_qkv = ops.joined(*d_parts, rows.cos, rows.sin, self.qkv.grad_spare)
+        del d_parts
+        dy, grads = self.qkv.backward(d_qkv, y, low, drawn[0])
+        dx = ops.rms_norm_backward(dy, x, self.norm.weight, scale, plus=grad)
+        return dx, [*grads, *grads_out]
+
 
 class _AttentionHalf(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: Attention, rows: Documents, *_: Tensor) -> Tensor:
-        y, scale = half.normed(x)
-        ctx.drawn = half.qkv.draw(), half.out.draw()
-        qkv, low, made = half.attended(y, rows, ctx.drawn[0])
-        result, low_out = half.out.forward(made.out.flatten(1), plus=x, drawn=ctx.drawn[1])
-        kept = (qkv, low, low_out, made.out, *made.rest) if half.keeps else ()
-        ctx.save_for_backward(x, scale, *kept)
-        ctx.half, ctx.rows = half, rows
+        ctx.half, ctx.rows, ctx.drawn = half, rows, half.draw()
+        result, kept = half.forward(x, rows, ctx.drawn)
+        ctx.save_for_backward(x, *(kept if half.keeps else ()))
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        half, rows = ctx.half, ctx.rows
-        x, scale, *kept = ctx.saved_tensors
-        ops = ops_for(x)
-        y, _ = half.normed(x)
-        if kept:
-            qkv, low, low_out, out, *rest = kept
-            made = Attended(out, tuple(rest))
-        else:
-            qkv, low, made = half.attended(y, rows, ctx.drawn[0])
-            low_out = half.out.low(made.out.flatten(1), ctx.drawn[1])
-        grad = grad.contiguous()
-        d_out, grads_out = half.out.backward(grad, made.out.flatten(1), low_out, ctx.drawn[1])
-        parts = half.split(qkv)
-        d_parts = attend_backward(d_out.view_as(made.out), parts, made, rows, half.scale)
-        del d_out, qkv, parts, made
-        d_qkv = ops.joined(*d_parts, rows.cos, rows.sin, half.qkv.grad_spare)
-        del d_parts
-        dy, grads = half.qkv.backward(d_qkv, y, low, ctx.drawn[0])
-        dx = ops.rms_norm_backward(dy, x, half.norm.weight, scale, plus=grad)
-        return dx, None, None, *grads, *grads_out
+        x, *kept = ctx.saved_tensors
+        with ctx.half.qkv.unpacked_once():
+            dx, grads = ctx.half.backward(grad.contiguous(), x, kept, ctx.rows, ctx.drawn)
+        return dx, None, None, *grads
 
 
 @dataclass
@@ -128,6 +162,8 @@ class Mlp:
     gate_up: Projections
     down: Projections
     keeps: bool = True
+    keeps_input: bool = True
+    """What enters it is kept, though nothing else of the layer is."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """
@@ -136,7 +172,12 @@ class Mlp:
         Returns:
             [T, H].
         """
-        return _apply(_MlpHalf, x, self, *self.gate_up.parameters, *self.down.parameters)
+        return _apply(_MlpHalf, x, self, *self.parameters)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """A and B of all its adapters, as `backward` orders their gradients."""
+        return [*self.gate_up.parameters, *self.down.parameters]
 
     def normed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normed values with room for LoRA's, and 1 / rms of every token."""
@@ -153,17 +194,50 @@ class Mlp:
         """Bytes a token that `keeps` costs, at `width` bytes a value."""
         return (self.gate_up.outputs + self.gate_up.rank) * width
 
+    def draw(self) -> _Drawn:
+        """Of both products, by `Projections.draw`."""
+        return self.gate_up.draw(), self.down.draw()
+
+    def forward(self, x: Tensor, drawn: _Drawn) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the result, x A' of down, and what `keeps` keeps."""
+        y, _ = self.normed(x)
+        gate_up, low = self.gated(y, drawn[0])
+        made = ops_for(x).swiglu(gate_up, self.down.inputs, self.down.spare)
+        result, low_down = self.down.forward(made, plus=x, drawn=drawn[1])
+        return result, low_down, [gate_up, low]
+
+    def backward(
+        self, grad: Tensor, x: Tensor, low_down: Tensor, kept: Sequence[Tensor], drawn: _Drawn
+    ) -> tuple[Tensor, list[Tensor]]:
+        """
+        Return the gradients of x and of `parameters`.
+
+        Args:
+            grad: of the result, dense.
+            kept: what `forward` returned, and is overwritten; or nothing.
+        """
+        ops = ops_for(x)
+        y, scale = self.normed(x)
+        gate_up, low = kept or self.gated(y, drawn[0])
+        # The gradient of down's A wants its input, which only the next operation makes again.
+        d_made, grad_low = self.down.backward_input(
+            _with_room(grad, self.down.grad_spare), drawn[1]
+        )
+        made = ops.swiglu_backward_(gate_up, d_made)
+        del d_made
+        grads_down = self.down.backward_parameters(grad, grad_low, made, low_down, drawn[1])
+        del made
+        dy, grads = self.gate_up.backward(gate_up, y, low, drawn[0])
+        dx = ops.rms_norm_backward(dy, x, self.norm.weight, scale, plus=grad)
+        return dx, [*grads, *grads_down]
+
 
 class _MlpHalf(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: Mlp, *_: Tensor) -> Tensor:
-        y, scale = half.normed(x)
-        ctx.drawn = half.gate_up.draw(), half.down.draw()
-        gate_up, low = half.gated(y, ctx.drawn[0])
-        made = ops_for(x).swiglu(gate_up, half.down.inputs, half.down.spare)
-        result, low_down = half.down.forward(made, plus=x, drawn=ctx.drawn[1])
-        ctx.save_for_backward(x, scale, low_down, *((gate_up, low) if half.keeps else ()))
-        ctx.half, ctx.done = half, False
+        ctx.half, ctx.done, ctx.drawn = half, False, half.draw()
+        result, low_down, kept = half.forward(x, ctx.drawn)
+        ctx.save_for_backward(x, low_down, *(kept if half.keeps else ()))
         return result
 
     @staticmethod
@@ -171,23 +245,50 @@ class _MlpHalf(Function):
         if ctx.done:
             raise RuntimeError("this backward pass overwrites what is kept for it: it runs once")
         ctx.done = True
-        half = ctx.half
-        x, scale, low_down, *kept = ctx.saved_tensors
-        ops = ops_for(x)
-        y, _ = half.normed(x)
-        gate_up, low = kept or half.gated(y, ctx.drawn[0])
-        grad = grad.contiguous()
-        # The gradient of down's A wants its input, which only the next operation makes again.
-        d_made, grad_low = half.down.backward_input(
-            _with_room(grad, half.down.grad_spare), ctx.drawn[1]
-        )
-        made = ops.swiglu_backward_(gate_up, d_made)
-        del d_made
-        grads_down = half.down.backward_parameters(grad, grad_low, made, low_down, ctx.drawn[1])
-        del made
-        dy, grads = half.gate_up.backward(gate_up, y, low, ctx.drawn[0])
-        dx = ops.rms_norm_backward(dy, x, half.norm.weight, scale, plus=grad)
-        return dx, None, *grads, *grads_down
+        x, low_down, *kept = ctx.saved_tensors
+        with ctx.half.gate_up.unpacked_once():
+            dx, grads = ctx.half.backward(grad.contiguous(), x, low_down, kept, ctx.drawn)
+        return dx, None, *grads
+
+
+def decoder_layer(x: Tensor, attention: Attention, mlp: Mlp, rows: Documents) -> Tensor:
+    """
+    Run both halves, as one operation where nothing but x is kept.
+
+    Args:
+        x: [T, H].
+    Returns:
+        [T, H].
+    """
+    if attention.keeps or mlp.keeps or mlp.keeps_input:
+        return mlp(attention(x, rows))
+    return _apply(_Layer, x, attention, mlp, rows, *attention.parameters, *mlp.parameters)
+
+
+class _Layer(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, attention: Attention, mlp: Mlp, rows: Documents, *_: Tensor
+    ) -> Tensor:
+        ctx.halves, ctx.rows = (attention, mlp), rows
+        ctx.drawn = attention.draw(), mlp.draw()
+        between = attention.forward(x, rows, ctx.drawn[0])[0]
+        result, low_down = mlp.forward(between, ctx.drawn[1])[:2]
+        ctx.save_for_backward(x, low_down)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, low_down = ctx.saved_tensors
+        attention, mlp = ctx.halves
+        drawn, drawn_mlp = ctx.drawn
+        with attention.qkv.unpacked_once(), attention.out.unpacked_once():
+            between, kept = attention.forward(x, ctx.rows, drawn)
+            with mlp.gate_up.unpacked_once():
+                grad, grads_mlp = mlp.backward(grad.contiguous(), between, low_down, [], drawn_mlp)
+            del between
+            dx, grads = attention.backward(grad, x, kept, ctx.rows, drawn)
+        return dx, None, None, None, *grads, *grads_mlp
 
 
 def _with_room(grad: Tensor, spare: int) -> Tensor:

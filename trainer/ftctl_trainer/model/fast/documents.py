@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # From so many tokens on a row is long: attention takes it by itself. Measured on an H100, 32 heads
 # of 128, forward and backward: rows of 8,192 tokens 12.6 ms by the kernel for rows of all lengths,
-# 7.2 ms by the one for a single row; below this the launches of one row after the other cost more.
-LONG = 2048
+# 7.2 ms by the one for a single row. A row apart costs launches, and copies of its results.
+LONG = 3072
 
 
 @dataclass(frozen=True)

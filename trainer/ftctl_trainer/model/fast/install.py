@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ftctl_trainer.model.fast.blocks import Attention, Mlp, Norm, final_norm
+from ftctl_trainer.model.fast.blocks import Attention, Mlp, Norm, decoder_layer, final_norm
 from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.head import label_loss
 from ftctl_trainer.model.fast.projections import Projections
@@ -105,7 +105,7 @@ class FastModel:
         rows = documents(self.inner.rotary_emb, positions, lengths)
         x = embedded
         for attention, mlp in zip(self.attentions, self.mlps, strict=True):
-            x = mlp(attention(x, rows))
+            x = decoder_layer(x, attention, mlp, rows)
         return final_norm(x, self.norm)
 
 
@@ -173,7 +173,9 @@ def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
     ids, given = named.get("input_ids"), named.get("inputs_embeds")
-    if arguments or not torch.is_grad_enabled() or (ids is None) == (given is None):
+    if not torch.is_grad_enabled():
+        return _for_head(fast, plain(*arguments, **named))
+    if arguments or (ids is None) == (given is None):
         return plain(*arguments, **named)
     if any(named.get(name) not in (None, False) for name in _ASKS_FOR_MORE):
         return plain(**named)
@@ -192,6 +194,19 @@ def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     whole = embedded.new_zeros(batch, length, width)
     whole[real] = x
     return BaseModelOutputWithPast(last_hidden_state=whole)
+
+
+def _for_head(fast: FastModel, found: Any) -> Any:
+    """
+    What the plain layers found, in the dtype of the output layer.
+
+    One that is trained is in float32, and outside autocast it takes nothing else.
+    """
+    hidden = getattr(found, "last_hidden_state", None)
+    if hidden is None or torch.is_autocast_enabled(hidden.device.type):
+        return found
+    found.last_hidden_state = hidden.to(_weight(fast.causal.get_output_embeddings()).dtype)
+    return found
 
 
 def _computes_in(embedded: Tensor) -> bool:

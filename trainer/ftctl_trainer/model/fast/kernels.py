@@ -174,25 +174,25 @@ def _swiglu(gate_up_at, to, stride, stride_out, width, block: tl.constexpr):
 
 def swiglu_backward_(gate_up: Tensor, grad: Tensor) -> Tensor:
     tokens, width = grad.shape
-    made = torch.empty_like(grad)
     _swiglu_backward[(tokens, triton.cdiv(width, _BLOCK))](
-        gate_up, grad, made, gate_up.stride(0), width, _BLOCK, num_warps=8
+        gate_up, grad, gate_up.stride(0), width, _BLOCK, num_warps=8
     )
-    return made
+    return grad
 
 
 @triton.jit
-def _swiglu_backward(gate_up_at, grad_at, to, stride, width, block: tl.constexpr):
+def _swiglu_backward(gate_up_at, grad_at, stride, width, block: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * block + tl.arange(0, block)
     inside = columns < width
     at = gate_up_at + row * stride + columns
+    target = grad_at + row * width + columns
     gate = tl.load(at, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(at + width, mask=inside, other=0.0).to(tl.float32)
-    grad = tl.load(grad_at + row * width + columns, mask=inside, other=0.0).to(tl.float32)
+    grad = tl.load(target, mask=inside, other=0.0).to(tl.float32)
     sigmoid = tl.sigmoid(gate)
     silu = gate * sigmoid
-    tl.store(to + row * width + columns, silu * up, mask=inside)
+    tl.store(target, silu * up, mask=inside)
     tl.store(at, grad * up * (sigmoid + silu * (1 - sigmoid)), mask=inside)
     tl.store(at + width, grad * silu, mask=inside)
 

@@ -1,4 +1,4 @@
-"""What a training step keeps for its backward pass, and what it computes again, half by half."""
+"""What a training step keeps for its backward pass, and what it computes again."""
 
 from __future__ import annotations
 
@@ -26,22 +26,27 @@ def keep_what_fits(
     fast: FastModel, setting: bool | str, tokens: int, *, others: float = 0.0
 ) -> None:
     """
-    Decide for every half of every layer whether its products are kept.
+    Decide what is kept of every layer besides its input: that of its second half, products.
 
-    Where all are, and there is memory left, the weights stay unpacked too.
+    Where all is, and there is memory left, the weights stay unpacked too.
 
     Args:
-        setting: training.gradient_checkpointing: true keeps none, false all, auto what there is
-            memory for.
+        setting: training.gradient_checkpointing: true keeps nothing, false all, auto what there
+            is memory for.
         tokens: the most of a forward pass.
         others: share of the free memory that something else than the layers will want.
     """
     halves: list[Mlp | Attention] = [*fast.mlps, *fast.attentions]
     for half in halves:
         half.keeps = False
+    for mlp in fast.mlps:
+        mlp.keeps_input = setting is False
     if setting is True:
         return
     free = _free_bytes() * (_SHARE - others) - _always_bytes(fast, tokens)
+    for mlp in fast.mlps:
+        free -= tokens * mlp.gate_up.inputs * fast.width_bytes
+        mlp.keeps_input = free >= 0 or setting is False
     for half in halves:
         free -= tokens * half.kept_bytes(fast.width_bytes)
         half.keeps = free >= 0 or setting is False
@@ -69,11 +74,11 @@ def most_tokens(lengths: Sequence[int], rows: int) -> int:
 
 
 def _always_bytes(fast: FastModel, tokens: int) -> float:
-    """What a step takes besides: the inputs of all halves, the largest half at work, the head."""
+    """What a step takes besides: the inputs of all layers, the largest part at work, the head."""
     width = fast.width_bytes
     mlp = fast.mlps[0]
     hidden, wide = mlp.gate_up.inputs, mlp.gate_up.outputs
-    inputs = 2 * (len(fast.mlps) + 1) * hidden * width
+    inputs = (len(fast.mlps) + 2) * hidden * width
     at_work = (2 * wide + 5 * hidden) * width
     dense = (mlp.gate_up.inputs + mlp.down.outputs) * wide * width
     trained = sum(weight.numel() for weight in fast.causal.parameters() if weight.requires_grad)

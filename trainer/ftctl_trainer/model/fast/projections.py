@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,6 +72,7 @@ class Projections:
             raise ValueError("some of the layers have a bias and others have none")
         self._bias = torch.cat([bias.detach() for bias in given]) if given else None
         self._kept: Tensor | None = None
+        self._holds = False
 
     @property
     def rank(self) -> int:
@@ -129,6 +131,15 @@ class Projections:
         else:
             self._kept = self._matrix(dtype)
 
+    @contextmanager
+    def unpacked_once(self) -> Iterator[None]:
+        """Let the first product within it leave the dequantized matrix to those that follow."""
+        kept, self._holds = self._kept, True
+        try:
+            yield
+        finally:
+            self._kept, self._holds = kept, False
+
     def forward(
         self, x: Tensor, plus: Tensor | None = None, *, spare: int = 0, drawn: int | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -166,7 +177,7 @@ class Projections:
 
     def low(self, x: Tensor, drawn: int | None = None) -> Tensor:
         """Only x A'."""
-        return self._dropped(x[:, : self.inputs], drawn) @ self._adapter(x.dtype)[0].T
+        return self._dropped(x[:, : self.inputs], drawn) @ self._down(x.dtype).T
 
     def backward(
         self, grad: Tensor, x: Tensor, low: Tensor, drawn: int | None = None
@@ -234,17 +245,23 @@ class Projections:
         for weight, width in zip(self.weights, self.widths, strict=True):
             weight(dtype, matrix[start : start + width, : self.inputs])
             start += width
+        if self._holds:
+            self._kept = matrix
         return matrix
 
     def _adapter(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The A of all members, [rank, in], and their scaled B on a diagonal, [out, rank]."""
         device = self.weights[0].device
-        down = torch.zeros(self.rank, self.inputs, dtype=dtype, device=device)
         up = torch.zeros(self.outputs, self.rank, dtype=dtype, device=device)
-        for out, rank, a, b, scale in self._places:
+        for out, rank, _, b, scale in self._places:
+            torch.mul(b.weight.detach(), scale, out=up[out, rank])
+        return self._down(dtype), up
+
+    def _down(self, dtype: torch.dtype) -> Tensor:
+        down = torch.zeros(self.rank, self.inputs, dtype=dtype, device=self.weights[0].device)
+        for _, rank, a, _, _ in self._places:
             down[rank] = a.weight.detach()
-            up[out, rank] = b.weight.detach() * scale
-        return down, up
+        return down
 
     def _diagonal(self) -> list[tuple[slice, slice, Any, Any, float]]:
         """Of every member the rows of W and of A that are its own, with A, B and the scale."""

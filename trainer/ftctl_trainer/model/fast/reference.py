@@ -95,11 +95,13 @@ def swiglu(gate_up: Tensor, width: int, spare: int = 0) -> Tensor:
 
 def swiglu_backward_(gate_up: Tensor, grad: Tensor) -> Tensor:
     """
-    Put the gradient of gate_up in its place, and return what `swiglu` had made of it.
+    Put the gradient of gate_up in its place, and into `grad` what `swiglu` had made of it.
 
     Args:
         gate_up: [T, 2 width + ...].
-        grad: [T, width].
+        grad: [T, width], dense.
+    Returns:
+        `grad`.
     """
     both = gate_up[:, : 2 * grad.shape[1]]
     gate, up = both.float().chunk(2, -1)
@@ -108,7 +110,7 @@ def swiglu_backward_(gate_up: Tensor, grad: Tensor) -> Tensor:
     made = (silu * up).to(gate_up.dtype)
     d_gate = wide * up * (sigmoid + silu * (1 - sigmoid))
     both.copy_(torch.cat([d_gate, wide * silu], -1))
-    return made
+    return grad.copy_(made)
 
 
 def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def tokens_of(shape: Shape, heads: int, kv_heads: int) -> int:
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, of_queries: Tensor, scale: float
+    q: Tensor, k: Tensor, v: Tensor, of_queries: Tensor, scale: float, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """
     Attend.
@@ -61,12 +61,13 @@ def forward(
         q: [T, heads, D]; k, v: [T, kv_heads, D]. The last dimension is dense.
         of_queries: `tiles_of` (documents.py) FORWARD's tokens.
         scale: of the scores.
+        out: where the result goes, dense; None takes new memory.
     Returns:
         [T, heads, D], and the logarithm to base 2 of the scores' sum of powers, [T, heads].
     """
     total, heads, size = q.shape
     group = heads // k.shape[1]
-    out = q.new_empty(total, heads, size)
+    out = q.new_empty(total, heads, size) if out is None else out
     logs = torch.empty(total, heads, dtype=torch.float32, device=q.device)
     _forward[(len(of_queries), k.shape[1])](
         q, k, v, out, logs, of_queries, q.stride(0), q.stride(1), k.stride(0), k.stride(1),
@@ -79,6 +80,7 @@ def forward(
 def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, logs: Tensor,
     of_queries: Tensor, of_keys: Tensor, scale: float,
+    into: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """
     Return the gradients of q, k and v.
@@ -86,6 +88,7 @@ def backward(
     Args:
         grad: of `out`, dense.
         of_queries, of_keys: `tiles_of` QUERY_GRADIENT's and KEY_GRADIENT's tokens.
+        into: where they go, dense; None takes new memory.
     """
     total, heads, size = q.shape
     kv_heads = k.shape[1]
@@ -93,8 +96,7 @@ def backward(
     padded = triton.next_power_of_2(group)
     sums = torch.empty_like(logs)
     _row_sums[(total,)](grad, out, sums, heads, size, triton.next_power_of_2(heads), num_warps=4)
-    dq = q.new_empty(total, heads, size)
-    dk, dv = k.new_empty(total, kv_heads, size), v.new_empty(total, kv_heads, size)
+    dq, dk, dv = into or (part.new_empty(part.shape) for part in (q, k, v))
     strides = (q.stride(0), q.stride(1), k.stride(0), k.stride(1), v.stride(0), v.stride(1))
     shape = KEY_GRADIENT
     _key_gradient[(len(of_keys), kv_heads)](
