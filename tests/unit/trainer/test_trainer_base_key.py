@@ -69,8 +69,8 @@ def test_another_model_template_or_reward_makes_another_key() -> None:
 
 
 def test_settings_of_the_method_count_for_its_runs_alone() -> None:
-    dpo = {"training": {"method": "dpo"}}
-    assert _key(a_run(**dpo, dpo={"beta": 0.3})) != _key(a_run(**dpo))
+    training = {"method": "dpo"}
+    assert _key(a_run(training=training, dpo={"beta": 0.3})) != _key(a_run(training=training))
     assert _key(a_run(dpo={"beta": 0.3})) == _key()
 
 
