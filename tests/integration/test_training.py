@@ -244,6 +244,24 @@ def test_trains_a_head_whole_and_publishes_the_best_step(model: Path, tmp_path: 
     assert {str(weight.dtype) for weight in weights.values()} == {"torch.float32"}
 
 
+def test_a_head_that_is_trained_takes_what_a_base_of_16_bits_makes(
+    model: Path, tmp_path: Path
+) -> None:
+    """The head is float32, and on a CPU no autocast makes its input so."""
+    settings: dict[str, dict[str, Any]] = {
+        "model": {"modules_to_save": ["lm_head"], "torch_dtype": "bfloat16"},
+        "training": {"max_steps": 2, "save_steps": 2, "eval_steps": 2},
+    }
+    run = TinyRun(tmp_path, model, settings).write()
+    code, lines = run.train_now()
+
+    assert code == 0, lines
+    found = Evaluation.model_validate_json(run.read("eval.json"))
+    assert found.before is not None
+    assert found.after is not None
+    assert found.after.loss < found.before.loss  # type: ignore[operator]
+
+
 def test_an_unreadable_run_file_is_a_config_error(tmp_path: Path) -> None:
     run = TinyRun(tmp_path, tmp_path)
     run.file.write_text("run_id: [")

@@ -31,6 +31,7 @@ def add_lora(
     """
     import torch
     from peft import LoraConfig, get_peft_model
+    from peft.utils import ModulesToSaveWrapper
     from transformers import set_seed
 
     _check_names(model, "model.lora_target_modules", target_modules, linear_only=True)
@@ -52,7 +53,20 @@ def add_lora(
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    for module in tuned.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            for copy in module.modules_to_save.values():
+                if isinstance(copy, torch.nn.Linear):
+                    copy.register_forward_pre_hook(_in_own_dtype)
     return tuned
+
+
+def _in_own_dtype(layer: Any, inputs: tuple[Any]) -> tuple[Any] | None:
+    """A layer that is trained whole is float32: outside autocast it takes nothing else."""
+    import torch
+
+    (x,) = inputs
+    return None if torch.is_autocast_enabled(x.device.type) else (x.to(layer.weight.dtype),)
 
 
 def load_weights(tuned: Any, folder: Path) -> None:

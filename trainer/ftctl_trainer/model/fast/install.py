@@ -173,9 +173,7 @@ def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
     ids, given = named.get("input_ids"), named.get("inputs_embeds")
-    if not torch.is_grad_enabled():
-        return _for_head(fast, plain(*arguments, **named))
-    if arguments or (ids is None) == (given is None):
+    if arguments or not torch.is_grad_enabled() or (ids is None) == (given is None):
         return plain(*arguments, **named)
     if any(named.get(name) not in (None, False) for name in _ASKS_FOR_MORE):
         return plain(**named)
@@ -194,19 +192,6 @@ def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     whole = embedded.new_zeros(batch, length, width)
     whole[real] = x
     return BaseModelOutputWithPast(last_hidden_state=whole)
-
-
-def _for_head(fast: FastModel, found: Any) -> Any:
-    """
-    What the plain layers found, in the dtype of the output layer.
-
-    One that is trained is in float32, and outside autocast it takes nothing else.
-    """
-    hidden = getattr(found, "last_hidden_state", None)
-    if hidden is None or torch.is_autocast_enabled(hidden.device.type):
-        return found
-    found.last_hidden_state = hidden.to(_weight(fast.causal.get_output_embeddings()).dtype)
-    return found
 
 
 def _computes_in(embedded: Tensor) -> bool:
