@@ -2,7 +2,8 @@
 The order of layers: our config.yaml, group choices, the user's whole configuration, overrides.
 
 An older whole configuration repeats keys of our groups, so it is laid over them; a choice made on
-the command line, and the experiment, are laid over it again.
+the command line, and the experiment, are laid over it again. A configuration that names an
+experiment of its own is none of those: choices replace what it is made of, below the experiment.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def primary(
         entries.append(_SELF)
     their_choices = _choices(entries)
     choices = {**our_choices, **their_choices}
-    last = {*chosen, *({EXPERIMENT} - set(their_choices))}
+    builds_on_one = EXPERIMENT in their_choices and EXPERIMENT not in chosen
+    last = set() if builds_on_one else {*chosen, *({EXPERIMENT} - set(their_choices))}
+    if builds_on_one:
+        entries = _groups_first(entries)
     first = [
         {group: choices[group]} for group in our_choices if group not in {*last, *their_choices}
     ]
@@ -91,6 +95,17 @@ def _entries(defaults: Any, main: Path | None) -> list[Entry]:
                 hint="Write `defaults:` and below it `- _self_` and `- GROUP: CHOICE`.",
             )
     return entries
+
+
+def _groups_first(entries: list[Entry]) -> list[Entry]:
+    """Every group before the experiment, which may choose another of it."""
+    at = next(
+        place
+        for place, entry in enumerate(entries)
+        if isinstance(entry, dict) and _group(entry) == EXPERIMENT
+    )
+    late = [entry for entry in entries[at + 1 :] if isinstance(entry, dict)]
+    return [*entries[:at], *late, *(entry for entry in entries[at:] if entry not in late)]
 
 
 def _choices(entries: list[Entry]) -> dict[str, Any]:

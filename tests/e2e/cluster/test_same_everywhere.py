@@ -68,12 +68,16 @@ def place(
 
 @pytest.mark.parametrize("chosen", ROWS, ids=lambda row: "-".join(row.values()))
 def test_one_run_of_one_choice(chosen: dict[str, str], place: Place, tmp_path: Path) -> None:
-    if chosen["engine"] == "jobset" and not serves(place.cluster, kinds.JOB_SET):
+    has_sets = serves(place.cluster, kinds.JOB_SET)
+    if chosen["engine"] == "jobset" and not has_sets:
         pytest.skip("the cluster has no JobSet")
     laptop, overrides = place.laptop, _overrides(chosen, place)
-    wanted = laptop.ftctl("render", "--json", *overrides)
-    assert wanted.code == 0, wanted.stderr
-    items: list[Object] = wanted.values["items"]
+    items = _rendered(laptop, overrides)
+    if chosen["engine"] == "auto" and has_sets:
+        # Rendering asks no cluster, and leaves the choice to who submits.
+        of_sets = _rendered(laptop, [*overrides, "cluster.engine=jobset"])
+        items = [body for body in items if body["kind"] != "Job"]
+        items += [body for body in of_sets if body["kind"] == "JobSet"]
     [file] = [body for body in items if body["kind"] == "ConfigMap"]
     run_id = yaml.safe_load(file["data"]["config.yaml"])["run_id"]
 
@@ -95,6 +99,13 @@ def test_one_run_of_one_choice(chosen: dict[str, str], place: Place, tmp_path: P
     assert _begun_here(laptop, overrides) == run_id
 
 
+def _rendered(laptop: Laptop, overrides: list[str]) -> list[Object]:
+    done = laptop.ftctl("render", "--json", *overrides)
+    assert done.code == 0, done.stderr
+    items: list[Object] = done.values["items"]
+    return items
+
+
 def _overrides(chosen: dict[str, str], place: Place) -> list[str]:
     laptop = place.laptop
     groups = ("experiment", "cluster", "storage", "quantize", "tracking", "training")
@@ -113,12 +124,13 @@ def _overrides(chosen: dict[str, str], place: Place) -> list[str]:
 
 
 def _values(chosen: dict[str, str], place: Place) -> dict[str, Any]:
-    """The same for the chart: groups and settings as a tree, what is pinned as overrides."""
+    """The same for the chart: groups and settings as a tree, the rest as overrides."""
     laptop = place.laptop
-    groups = ("cluster", "storage", "quantize", "tracking", "training")
+    groups = ("cluster", "storage", "quantize", "tracking")
     return {
         "experiment": chosen["experiment"],
-        "overrides": [*(f"training={chosen['training']}",), *place.pins[chosen["experiment"]]],
+        # An experiment chooses a training of its own: an override is what goes before that.
+        "overrides": [f"training={chosen['training']}", *place.pins[chosen["experiment"]]],
         "config": {
             "name": _name(chosen),
             "defaults": [{group: chosen[group]} for group in groups],
@@ -145,8 +157,8 @@ def _begun_here(laptop: Laptop, overrides: list[str]) -> str:
     """The id that `ftctl run` says, which is stopped as soon as it has said it."""
     local = [one for one in overrides if not one.startswith("cluster.nodes")]
     with laptop.start("run", *local) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline().split()
+        assert process.stderr is not None
+        said = process.stderr.readline().split()
         process.terminate()
         _, stderr = process.communicate()
     assert said[:1] == ["run"], stderr

@@ -51,6 +51,24 @@ OURS = {
             ["base", {"model": "default"}, {"storage": "local"}, "_self_", {"experiment": "mine"}],
             id="their-experiment-stays-in-its-place",
         ),
+        pytest.param(
+            {"defaults": [{"experiment": "mine"}, "_self_"]},
+            ["model"],
+            ["base", {"model": "default"}, {"storage": "local"}, {"experiment": "mine"}, "_self_"],
+            id="a-choice-of-an-override-stays-below-their-experiment",
+        ),
+        pytest.param(
+            {"defaults": [{"experiment": "mine"}, {"model": "other"}, "_self_"]},
+            [],
+            ["base", {"storage": "local"}, {"model": "other"}, {"experiment": "mine"}, "_self_"],
+            id="their-groups-come-before-their-experiment",
+        ),
+        pytest.param(
+            {"defaults": [{"experiment": "mine"}, "_self_"]},
+            ["experiment"],
+            ["base", {"model": "default"}, {"storage": "local"}, "_self_", {"experiment": "mine"}],
+            id="another-experiment-is-laid-over-theirs",
+        ),
     ],
 )
 def test_order_of_layers(theirs: dict[str, Any], chosen: list[str], want: list[object]) -> None:
