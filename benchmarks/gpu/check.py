@@ -102,19 +102,24 @@ def kernel_errors() -> dict[str, float]:
     return found
 
 
-def gradients(
-    folder: Path, dtype: Any, *, fast: bool, float8: bool = False, again: bool = False
-) -> dict[str, Any]:
-    """Of every LoRA weight, none of them zero, for rows of LENGTHS."""
-    model = add_lora(
+def tuned(folder: Path, dtype: Any, *, seed: int) -> Any:
+    """A model in NF4 with adapters on the seven projections, their B zero."""
+    return add_lora(
         load_quantized(folder, dtype=dtype, use_8bit=False),
         rank=16,
         alpha=32,
         dropout=0.0,
         target_modules=SEVEN,
         modules_to_save=[],
-        seed=0,
+        seed=seed,
     )
+
+
+def gradients(
+    folder: Path, dtype: Any, *, fast: bool, float8: bool = False, again: bool = False
+) -> dict[str, Any]:
+    """Of every LoRA weight, none of them zero, for rows of LENGTHS."""
+    model = tuned(folder, dtype, seed=0)
     generator = torch.Generator("cuda").manual_seed(1)
     with torch.no_grad():
         for name, weight in trainable(model).items():

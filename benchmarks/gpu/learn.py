@@ -24,7 +24,7 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import torch
-from benchmarks.gpu.check import SEVEN, cosine, error, say
+from benchmarks.gpu.check import cosine, error, say, tuned
 
 from ftctl.config.compose import compose
 from ftctl.contract.checksum import file_sha256
@@ -37,8 +37,8 @@ from ftctl_trainer.data.tokenize import tokenize_rows
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.gguf_cache import unpacked_gguf
 from ftctl_trainer.model.labels import label_loss_sum, mean_label_loss
-from ftctl_trainer.model.load import load_quantized, load_tokenizer
-from ftctl_trainer.model.lora import add_lora, trainable
+from ftctl_trainer.model.load import load_tokenizer
+from ftctl_trainer.model.lora import trainable
 
 Row = Mapping[str, Sequence[int]]
 WAYS = ("plain", "fast", "fp8")
@@ -146,15 +146,7 @@ def texts(tokenizer: Any) -> dict[str, tuple[list[Row], list[Row]]]:
 
 def build(folder: Path, way: str, dtype: Any = "bfloat16") -> Any:
     """The model with its first adapter, in NF4."""
-    model = add_lora(
-        load_quantized(folder, dtype=dtype, use_8bit=False),
-        rank=16,
-        alpha=32,
-        dropout=0.0,
-        target_modules=SEVEN,
-        modules_to_save=[],
-        seed=42,
-    )
+    model = tuned(folder, dtype, seed=42)
     model.train()
     if way != "plain":
         install(model, float8=way == "fp8")

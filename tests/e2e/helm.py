@@ -53,3 +53,22 @@ def of_kind(objects: Mapping[str, Object], kind: str) -> Object:
     """The one object of a kind."""
     [found] = [body for body in objects.values() if body["kind"] == kind]
     return found
+
+
+def pod(objects: dict[str, Object]) -> Object:
+    """The pod of the launcher's Job."""
+    spec: Object = of_kind(objects, "Job")["spec"]["template"]["spec"]
+    return spec
+
+
+def launched(objects: dict[str, Object], folder: Path) -> tuple[Path, list[str]]:
+    """The folder that the launcher would see, and its arguments."""
+    [container] = pod(objects)["containers"]
+    [volume] = [one for one in pod(objects)["volumes"] if one["name"] == "config"]
+    data = objects[f"ConfigMap {volume['configMap']['name']}"]["data"]
+    for mount in container["volumeMounts"]:
+        if mount["name"] == "config":
+            path = folder / mount["mountPath"].removeprefix("/config/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(data[mount["subPath"]])
+    return folder, container["args"]

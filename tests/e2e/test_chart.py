@@ -13,7 +13,7 @@ import yaml
 from ftctl import __version__
 from ftctl.config.axes import read_swept
 from ftctl.config.compose import compose
-from tests.e2e.helm import CHART, Object, helm, needs_helm, of_kind, rendered
+from tests.e2e.helm import CHART, helm, launched, needs_helm, of_kind, pod, rendered
 from tests.e2e.oci_registry import registry
 
 pytestmark = needs_helm
@@ -34,25 +34,6 @@ VALUES: dict[str, Any] = {
     "files": {"cluster/mine.yaml": "gpus: 0\n"},
 }
 WEEKLY = {"schedule": {"cron": "0 3 * * 1", "timeZone": "Europe/Paris"}}
-
-
-def pod(objects: dict[str, Object]) -> Object:
-    """The pod of the launcher's Job."""
-    spec: Object = of_kind(objects, "Job")["spec"]["template"]["spec"]
-    return spec
-
-
-def launched(objects: dict[str, Object], folder: Path) -> tuple[Path, list[str]]:
-    """The folder that the launcher would see, and its arguments."""
-    [container] = pod(objects)["containers"]
-    [volume] = [one for one in pod(objects)["volumes"] if one["name"] == "config"]
-    data = objects[f"ConfigMap {volume['configMap']['name']}"]["data"]
-    for mount in container["volumeMounts"]:
-        if mount["name"] == "config":
-            path = folder / mount["mountPath"].removeprefix("/config/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(data[mount["subPath"]])
-    return folder, container["args"]
 
 
 def test_lint_finds_nothing() -> None:

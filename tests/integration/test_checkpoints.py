@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,43 @@ def test_half_a_removed_checkpoint_does_not_look_whole(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="killed"):
         checkpoints.flush()
     assert Checkpoints(store, KEYS, Notes(), Notes(), limit=9).steps() == [20]
+
+
+class SlowStore(FolderStore):
+    """A store behind a slow link."""
+
+    def upload(self, *arguments: Any, **named: Any) -> Any:
+        time.sleep(0.2)
+        return super().upload(*arguments, **named)
+
+
+def fail_after(checkpoints: Checkpoints, folder: Path) -> None:
+    """Train as far as a checkpoint, and no further."""
+    with checkpoints.uploaded():
+        checkpoints.save(3, folder)
+        raise RuntimeError("the loss is no number")
+
+
+def test_what_training_fails_of_does_not_cost_the_checkpoint_before(tmp_path: Path) -> None:
+    notes = Notes()
+    checkpoints = Checkpoints(SlowStore(tmp_path / "store"), KEYS, notes, notes, limit=2)
+
+    with pytest.raises(RuntimeError, match="no number"):
+        fail_after(checkpoints, made(tmp_path, 3))
+
+    assert checkpoints.steps() == [3]
+
+
+def test_an_upload_that_fails_too_does_not_hide_it(store: FolderStore, tmp_path: Path) -> None:
+    notes = Notes(lost=True)
+
+    with pytest.raises(RuntimeError, match="no number"):
+        fail_after(Checkpoints(store, KEYS, notes, notes, limit=2), made(tmp_path, 3))
+
+
+def test_an_upload_that_fails_alone_is_told_at_the_end(store: FolderStore, tmp_path: Path) -> None:
+    notes = Notes(lost=True)
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=2)
+
+    with pytest.raises(StorageError, match="lease"), checkpoints.uploaded():
+        checkpoints.save(3, made(tmp_path, 3))

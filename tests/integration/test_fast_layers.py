@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,97 +13,23 @@ from ftctl_trainer.model.fast import head, plan, reference
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
-from tests.integration.tiny_model import save_tokenizer
-from tests.integration.tuned_model import SEVEN, tuned
-
-LENGTHS = (5, 23, 11)
+from tests.integration.fast_models import (
+    LENGTHS,
+    alone,
+    assert_same,
+    backward,
+    gradients,
+    made_models,
+    rows,
+    together,
+)
+from tests.integration.tuned_model import tuned
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A two-layer model of every architecture that the fast layers know."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    made = {}
-    biases = {"attention_bias": True, "mlp_bias": True}
-    for name, more in {"llama": {}, "llama-biases": biases, "mistral": {}, "qwen2": {}}.items():
-        kind, _, _ = name.partition("-")
-        folder = tmp_path_factory.mktemp(name)
-        vocabulary = len(save_tokenizer(folder))
-        config = AutoConfig.for_model(
-            kind,
-            vocab_size=vocabulary,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            sliding_window=None,
-            tie_word_embeddings=False,
-            dtype="float32",
-            **more,
-        )
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config)
-        with torch.no_grad():
-            for key, weight in model.named_parameters():
-                if "norm" in key:
-                    weight.normal_(1.0, 0.2)
-                elif key.endswith("bias"):
-                    weight.normal_(0.0, 0.05)
-        model.save_pretrained(folder)
-        made[name] = folder
-    return made
-
-
-def rows() -> list[dict[str, list[int]]]:
-    """Rows of random tokens; the first half carries no loss, but in the second."""
-    generator = torch.Generator().manual_seed(2)
-    found = []
-    for length in LENGTHS:
-        ids = torch.randint(3, 380, (length,), generator=generator).tolist()
-        found.append({"input_ids": ids, "labels": [-100] * (length // 2) + ids[length // 2 :]})
-    found[1]["labels"] = found[1]["input_ids"]
-    return found
-
-
-def backward(loss: Any) -> None:
-    """torch does not type it."""
-    loss.backward()
-
-
-def gradients(model: Any) -> dict[str, torch.Tensor]:
-    """Of every trained weight; they are cleared."""
-    found = {name: weight.grad for name, weight in trainable(model).items()}
-    model.zero_grad()
-    return found
-
-
-def alone(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradients of the rows, each by itself through the model's own layers."""
-    total = 0.0
-    for row in rows():
-        loss = label_loss_sum(model, {n: torch.tensor([v]) for n, v in row.items()})
-        backward(loss)
-        total += loss.item()
-    return total, gradients(model)
-
-
-def together(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    """The same end to end through the fast layers."""
-    loss = label_loss_sum(model, EndToEndCollator()(rows()))
-    backward(loss)
-    return loss.item(), gradients(model)
-
-
-def assert_same(found: Any, expected: Any) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=1e-5)
-    assert found[1].keys() == expected[1].keys()
-    for name, grad in found[1].items():
-        reference = expected[1][name]
-        assert reference.abs().max() > 0, name
-        error = (grad - reference).norm() / reference.norm()
-        assert error < 1e-5, (name, float(error))
+    """The models' folders, by name."""
+    return made_models(tmp_path_factory)
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama-biases", "mistral", "qwen2"])
@@ -364,81 +289,3 @@ def test_padded_rows_give_the_logits_of_rows_alone(folders: dict[str, Path], sid
             logits[number][torch.tensor(mask[number]).bool()], expected, rtol=1e-4, atol=1e-5
         )
     assert logits.requires_grad
-
-
-def test_passes_without_gradients_are_the_models_own(folders: dict[str, Path]) -> None:
-    plain, fast = tuned(folders["llama"]), tuned(folders["llama"])
-    install(fast)
-    ids = torch.arange(10, 34).view(1, 24)
-
-    with torch.no_grad():
-        assert torch.equal(fast(input_ids=ids).logits, plain(input_ids=ids).logits)
-        answers = [
-            model.generate(input_ids=ids, max_new_tokens=4, do_sample=False)
-            for model in (fast, plain)
-        ]
-    assert torch.equal(*answers)
-
-
-def test_a_second_backward_pass_is_refused(folders: dict[str, Path]) -> None:
-    model = tuned(folders["llama"])
-    install(model)
-    loss = label_loss_sum(model, EndToEndCollator()(rows()))
-    torch.autograd.backward(loss, retain_graph=True)
-
-    with pytest.raises(RuntimeError, match="runs once"):
-        backward(loss)
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"use_dora": True}, "LoRA with biases or a variant"),
-        ({"layers": [*SEVEN, "lm_head"]}, "its output layer is a"),
-    ],
-)
-def test_what_it_is_not_written_for_is_refused(
-    folders: dict[str, Path], options: dict[str, Any], why: str
-) -> None:
-    model = tuned(folders["llama"], **options)
-
-    with pytest.raises(ValueError, match=why):
-        install(model)
-    assert fast_model(model) is None
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "why"),
-    [
-        ("sliding_window", 16, "slides over the row"),
-        ("attention_dropout", 0.1, "attention has dropout"),
-        ("hidden_act", "gelu", "its activation is gelu"),
-        ("model_type", "gemma3_text", "gemma3_text layers are not among those"),
-    ],
-)
-def test_a_model_that_computes_otherwise_is_refused(
-    folders: dict[str, Path], setting: str, value: object, why: str
-) -> None:
-    model = tuned(folders["llama"])
-    setattr(model.get_base_model().config, setting, value)
-
-    with pytest.raises(ValueError, match=why):
-        install(model)
-
-
-def test_a_window_over_none_of_the_layers_is_no_window(folders: dict[str, Path]) -> None:
-    """Qwen2 names a window that it does not use."""
-    model = tuned(folders["qwen2"])
-    config = model.get_base_model().config
-    config.sliding_window, config.layer_types = 16, ["full_attention", "full_attention"]
-    install(model)
-
-    assert fast_model(model) is not None
-
-
-def test_a_norm_that_is_trained_is_refused(folders: dict[str, Path]) -> None:
-    model = tuned(folders["llama"])
-    model.get_base_model().model.norm.weight.requires_grad_(True)
-
-    with pytest.raises(ValueError, match="norms is trained"):
-        install(model)

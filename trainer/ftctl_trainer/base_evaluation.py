@@ -42,7 +42,9 @@ def base_key(run: RunFile, *, dtype: str, device: str, answer_tokens: int) -> st
         "version": __version__,
         "pipeline": PIPELINE,
         "model": run.model.revision,
+        # DoRA rounds the base otherwise, though it changes nothing yet.
         "use_8bit": config.model.use_8bit,
+        "use_dora": config.model.use_dora,
         "dtype": dtype,
         "device": device,
         "template": run.template,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ftctl.contract import layout
@@ -91,6 +93,23 @@ class Checkpoints:
         """Raise what a finished upload failed with."""
         while self._pending and self._pending[0].done():
             self._pending.pop(0).result()
+
+    @contextmanager
+    def uploaded(self) -> Iterator[None]:
+        """
+        Flush in the end, though something was raised: what training fails of may come right after
+        a checkpoint, and that is the last good one.
+
+        Raises:
+            StorageError: an upload failed, and nothing else did.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(StorageError):
+                self.flush()
+            raise
+        self.flush()
 
     def flush(self) -> None:
         """Wait for all uploads. Raises StorageError: one failed."""

@@ -70,8 +70,7 @@ def kept_bytes(
     llama of 32 layers and 4,096 hidden units.
     """
     if recompute and forward.kernels == "fast":
-        attention = 2 * shape.query_size + 2 * shape.kv_size
-        numbers = (shape.layers + 7) * shape.hidden + 3 * shape.intermediate + attention
+        numbers = (shape.layers + 7) * shape.hidden + 3 * shape.intermediate + _heads(shape)
         return rows * length * forward.number_bytes * numbers
     one = layer_bytes(shape, targets, rows, length, forward)
     if not recompute:
@@ -81,8 +80,12 @@ def kept_bytes(
 
 def _fast(shape: Architecture, forward: Forward) -> int:
     """Two norms' inputs; query, key, value and output; gate and up."""
-    attention = 2 * shape.query_size + 2 * shape.kv_size
-    return forward.number_bytes * (2 * shape.hidden + attention + 2 * shape.intermediate)
+    return forward.number_bytes * (2 * shape.hidden + _heads(shape) + 2 * shape.intermediate)
+
+
+def _heads(shape: Architecture) -> int:
+    """Numbers a token: query, key, value and output, of as many heads as there are."""
+    return 2 * shape.query_size + 2 * shape.kv_size
 
 
 def _plain(shape: Architecture, forward: Forward) -> int:

@@ -20,8 +20,7 @@ from ftctl.manifests.difference import differences
 from tests.e2e.cluster.conftest import new_namespace, reachable_server
 from tests.e2e.cluster.laptop import SECRET, Laptop
 from tests.e2e.cluster.releases import pushed
-from tests.e2e.helm import needs_helm, rendered
-from tests.e2e.test_chart import launched
+from tests.e2e.helm import launched, needs_helm, rendered
 from tests.pairwise import pairwise
 
 pytestmark = needs_helm

@@ -39,6 +39,7 @@ def test_how_it_is_trained_exported_and_run_changes_nothing(sections: dict[str, 
     "sections",
     [
         {"model": {"use_8bit": True}},
+        {"model": {"use_dora": True}},
         {"training": {"max_seq_length": 99}},
         {"training": {"method": "dpo"}},
         {"testing": {"limit": 3}},

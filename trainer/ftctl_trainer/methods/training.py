@@ -68,8 +68,8 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
         load_weights(tuned, start)
         ctx.reporter.progress(done, total)
     else:
-        trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
-    checkpoints.flush()
+        with checkpoints.uploaded():
+            trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
     group.wait()  # until all checkpoints are in the store
     if trainer.state.global_step < total and (done or 0) < total and not counters.stopped_early:
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")

@@ -15,6 +15,7 @@ from ftctl.errors import StoppedError
 from ftctl.storage.open import open_store
 from ftctl_trainer.context import StageContext
 from ftctl_trainer.failures import known_failure
+from ftctl_trainer.memory import importing
 from ftctl_trainer.processes.group import Group
 from ftctl_trainer.threads import available_threads
 
@@ -83,7 +84,8 @@ def follow(run: RunFile, stop: threading.Event, group: Group) -> None:
 
 
 def _train(run: RunFile, stop: threading.Event, group: Group, workdir: Path) -> None:
-    from ftctl_trainer.stages.train import run_train
+    with importing():
+        from ftctl_trainer.stages.train import run_train
 
     store = open_store(run.config.storage, default=run.config.paths.output_dir)
     run_train(
