@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from ftctl.contract.evaluation import Evaluation
+from ftctl.contract.evaluation import BaseEvaluation, Evaluation, Scores
 from ftctl.contract.layout import EVALUATIONS
+from ftctl.storage.folder import FolderStore
+from ftctl_trainer.base_evaluation import read_base
 from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
@@ -76,3 +78,18 @@ def test_damaged_numbers_are_measured_again_and_mended(first: TinyRun) -> None:
     assert any("is damaged: the base is evaluated again" in line for line in said)
     assert "evaluating before training" in said
     assert first.store.read(item.key) == whole
+
+
+@pytest.mark.parametrize(
+    ("rows", "answers", "taken"),
+    [(2, 2, True), (2, 0, True), (3, 3, False), (2, 1, False)],
+    ids=["whole", "none-asked", "of-other-rows", "answers-missing"],
+)
+def test_numbers_of_other_rows_are_not_taken(
+    rows: int, answers: int, taken: bool, tmp_path: Path
+) -> None:
+    store = FolderStore(tmp_path)
+    found = BaseEvaluation(scores=Scores(rows=rows), answers=["x"] * answers)
+    store.write("key.json", found.model_dump_json().encode())
+
+    assert read_base(store, "key.json", 2) == (found if taken else None)

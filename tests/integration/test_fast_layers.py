@@ -60,6 +60,20 @@ def test_what_is_computed_again_gives_the_same_gradients(
     assert_same(together(model), expected)
 
 
+def test_a_weight_is_unpacked_for_a_backward_pass_and_let_go(folders: dict[str, Path]) -> None:
+    model = tuned(folders["llama"])
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    plan.keep_what_fits(fast, True, sum(LENGTHS))
+    together(model)
+
+    halves = [*fast.attentions, *fast.mlps]
+    products = [part for half in halves for part in vars(half).values() if hasattr(part, "_kept")]
+    assert len(products) == 8
+    assert all(product._kept is None for product in products)
+
+
 def test_packed_rows_are_told_apart_by_their_positions(folders: dict[str, Path]) -> None:
     plain, fast = tuned(folders["llama"]), tuned(folders["llama"])
     install(fast)

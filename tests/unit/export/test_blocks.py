@@ -11,7 +11,7 @@ import pytest
 
 from ftctl_trainer.export import blocks as module
 from ftctl_trainer.export import tensors
-from ftctl_trainer.export.blocks import blocks, side_by_side
+from ftctl_trainer.export.blocks import Block, blocks, side_by_side
 from ftctl_trainer.export.tensors import Array, Tensor
 
 VALUES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -109,3 +109,8 @@ def test_side_by_side_raises_what_the_first_item_failed_of() -> None:
 
     with pytest.raises(ValueError, match=r"^3$"):
         side_by_side(use, ((number, 1) for number in range(10)), threads=4)
+
+
+def test_a_block_counts_with_what_it_was_before() -> None:
+    assert Block(0, VALUES, None).nbytes == VALUES.nbytes
+    assert Block(0, VALUES, VALUES - 1).nbytes == 2 * VALUES.nbytes

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Kind
 
-from ftctl_trainer.export.readback import worst_block
+from ftctl_trainer.export.readback import block_size, parts_of_rows, worst_block
 
 ROUNDED = [Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0]
 FLOATS = [Kind.F32, Kind.F16, Kind.BF16]
@@ -109,3 +109,23 @@ def test_the_bound_is_half_a_step_or_for_the_older_types_a_whole_one(
     worst, block = worst_block(stored, values.reshape(-1), kind)
 
     assert (worst > 1, block) == (found, 7)
+
+
+@pytest.mark.parametrize("kind", [Kind.Q8_0, Kind.IQ4_NL, Kind.Q6_K], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("shape", [(1, 256), (3000, 256), (3000, 96), (3001, 96), (9, 2**18)])
+def test_parts_are_all_rows_in_blocks_as_the_whole_has_them(
+    kind: Kind, shape: tuple[int, int]
+) -> None:
+    rows, columns = shape
+    parts = list(parts_of_rows(shape, kind))
+
+    assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+    sizes = {block_size(kind, (part.stop - part.start) * columns) for part in parts}
+    assert sizes == {block_size(kind, rows * columns)}
+
+
+def test_a_tensor_of_many_rows_is_compared_in_parts_but_for_one_whose_largest_value_counts() -> (
+    None
+):
+    assert len(list(parts_of_rows((3000, 256), Kind.Q8_0))) > 10
+    assert len(list(parts_of_rows((3000, 256), Kind.F32))) == 1

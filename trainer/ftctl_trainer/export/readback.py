@@ -140,7 +140,7 @@ def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block, *, weighed
     rounds_further = not weighed and loses_update(block.values, block.base, kind)
     rows = stored.data.reshape(-1, stored.data.shape[-1])
     rows = rows[block.first_row : block.first_row + len(block.values)]
-    for part in _parts(block.values.shape, kind):
+    for part in parts_of_rows(block.values.shape, kind):
         worst, number = worst_block(
             gguf.dequantize(rows[part], kind).reshape(-1),
             block.values[part].reshape(-1),
@@ -159,7 +159,7 @@ def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block, *, weighed
             )
 
 
-def _parts(shape: tuple[int, ...], kind: Kind) -> Iterator[slice]:
+def parts_of_rows(shape: tuple[int, ...], kind: Kind) -> Iterator[slice]:
     """Rows that are compared together: few enough for the processor's cache, whole super-blocks."""
     rows, columns = shape
     few = max(1, _CACHED // columns // _WHOLE_ROWS) * _WHOLE_ROWS
@@ -174,7 +174,7 @@ class _Reader(gguf.GGUFReader):  # type: ignore[misc]
     Reads headers in a hundredth of the time.
 
     The package cuts every token of the vocabulary out of a numpy.memmap, which takes longer than to
-    compare a small model. Lists of strings are stepped over here: their fields have one part, the
+    compare a small model. Lists are stepped over here: their fields have one part, the
     bytes as they stand.
     """
 
