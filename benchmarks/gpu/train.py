@@ -1,13 +1,18 @@
 """
 Speed and memory of the train stage, as a pod runs it.
 
-usage: train.py MODEL [--documents TOKENS] [--label TEXT] [--steps N] [OVERRIDE ...]
+usage: train.py MODEL [--documents TOKENS] [--label TEXT] [--steps N] [--profile STEP]
+                [OVERRIDE ...]
 
 MODEL is a folder with a tokenizer of single bytes (random_llama.py). Rows have chat-like lengths
-(log-normal, a median of 330 tokens, at most 2,048), or all as many tokens as --documents says. The
-stage is ended after the last step. Prints a line of JSON: real tokens a second (median of the lines
-of metrics but the first, five steps each, and each of them), the most memory reserved, the loss of
-the first line and of the last.
+(log-normal, a median of 330 tokens, at most 2,048), or all as many tokens as --documents says. For
+training.method=dpo they are pairs of such chats with one prompt, for grpo a prompt is the first
+half of one. The stage is ended after the last step. --profile has stage.py say on stderr where the
+time of two steps goes.
+
+Prints a line of JSON: real tokens a second (median of the lines of metrics but the first, five
+steps each, and each of them), the most memory reserved, the loss of the first line and of the last;
+for grpo the seconds of a step's generation, and its share.
 """
 
 from __future__ import annotations
@@ -56,6 +61,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=0)
     parser.add_argument("--label", default="ftctl")
     parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--profile", type=int, default=0)
     arguments, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments, overrides, Path(folder))
@@ -80,8 +86,8 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
     # More than are trained on: of the sequences that rows are packed into only the last has gaps.
     tokens = 2 * training.max_seq_length * rows_of_step * arguments.steps
     lengths = document_lengths(tokens, arguments.documents)
-    write_rows(folder / "train.jsonl", lengths, seed=1)
-    write_rows(folder / "eval.jsonl", [64], seed=2)
+    write_rows(folder / "train.jsonl", lengths, training.method, seed=1)
+    write_rows(folder / "eval.jsonl", [64], training.method, seed=2)
     store = open_store(config.storage, default=config.paths.output_dir)
     prepared = prepare(
         config, store=store, base_dir=folder, template_dirs=template_dirs(None), new=False
@@ -91,11 +97,20 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
     file = folder / "config.json"  # JSON is YAML
     file.write_text(run.model_dump_json())
     metrics = folder / "models" / RunLayout(run.run_id).metrics
-    command = [sys.executable, "-m", "ftctl_trainer", "train", "--config", str(file)]
-    with subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr) as process:
+    stage = [sys.executable, "-m", "benchmarks.gpu.stage", str(arguments.profile)]
+    if not arguments.profile and training.method != "grpo":
+        stage = [sys.executable, "-m", "ftctl_trainer"]
+    said = folder / "stderr"
+    with (
+        said.open("wb") as err,
+        subprocess.Popen(
+            [*stage, "train", "--config", str(file)], stdout=err, stderr=err
+        ) as process,
+    ):
         while process.poll() is None and len(steps_of(metrics)) < arguments.steps // LOGGED:
-            time.sleep(1)
+            time.sleep(0.5)
         process.kill()
+    sys.stderr.write(said.read_text(errors="replace"))
     lines = steps_of(metrics)
     if len(lines) < arguments.steps // LOGGED:
         return {"label": arguments.label, "failed": process.returncode, "lines": len(lines)}
@@ -111,6 +126,7 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
             / (len(timed) * LOGGED * training.max_seq_length * rows_of_step),
             3,
         ),
+        **generation(said, len(lines), sum(line["step_s"] for line in timed)),
         "reserved_gib": round(timed[-1]["peak_memory_gib"], 1),
         "loss": [round(lines[0]["loss"], 4), round(lines[-1]["loss"], 4)],
         "overrides": overrides,
@@ -126,7 +142,7 @@ def document_lengths(tokens: int, each: int) -> list[int]:
     return found
 
 
-def write_rows(path: Path, lengths: list[int], seed: int) -> None:
+def write_rows(path: Path, lengths: list[int], method: str, seed: int) -> None:
     """Chats of random letters; with a tokenizer of bytes they have these lengths."""
     rng = random.Random(seed)
     letters = "abcdefghijklmnopqrstuvwxyz "
@@ -134,9 +150,34 @@ def write_rows(path: Path, lengths: list[int], seed: int) -> None:
         for length in lengths:
             text = "".join(rng.choices(letters, k=length - ADDED))
             half = len(text) // 2
-            turns = [("user", text[:half]), ("assistant", text[half:])]
-            messages = [{"role": role, "content": content} for role, content in turns]
-            file.write(json.dumps({"messages": messages}) + "\n")
+            row: dict[str, object] = {"prompt": text[:half], "chosen": text[half:]}
+            if method == "dpo":
+                # As long as another row's answer, as far as there is room for it.
+                other = min(max(rng.choice(lengths) - ADDED, 4) // 2, 2048 - ADDED - half)
+                row["rejected"] = "".join(rng.choices(letters, k=max(other, 1)))
+            elif method == "grpo":
+                row = {"prompt": text[:half], "completion": text[half:]}
+            else:
+                turns = [("user", text[:half]), ("assistant", text[half:])]
+                row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+            file.write(json.dumps(row) + "\n")
+
+
+def generation(said: Path, lines: int, trained_s: float) -> dict[str, float]:
+    """Share of generation in the timed steps, where there is any."""
+    seconds = [
+        json.loads(line)["generated_s"]
+        for line in said.read_text(errors="replace").splitlines()
+        if line.startswith('{"generated_s"')
+    ]
+    if not seconds:
+        return {}
+    timed = seconds[len(seconds) // lines :]
+    # Seconds of a line are means over its steps.
+    return {
+        "generation_s": round(statistics.median(timed), 3),
+        "generation": round(sum(timed) / (trained_s * LOGGED), 3),
+    }
 
 
 def steps_of(metrics: Path) -> list[dict[str, float]]:

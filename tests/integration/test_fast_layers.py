@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.data.packing import packed
-from ftctl_trainer.model.fast import head, plan, reference
+from ftctl_trainer.model.fast import head, offload, plan, reference
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
@@ -58,6 +60,73 @@ def test_what_is_computed_again_gives_the_same_gradients(
     fast.mlps[0].keeps_input = fast.mlps[1].keeps_input = between
 
     assert_same(together(model), expected)
+
+
+@pytest.mark.parametrize("gates", [True, False], ids=["gates-kept", "gates-again"])
+def test_what_waits_in_main_memory_comes_back(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, gates: bool
+) -> None:
+    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
+    away: list[int] = []
+    out = offload.Offload._out
+    monkeypatch.setattr(
+        offload.Offload, "_out", lambda *args: (away.append(args[1].numel()), out(*args))[1]
+    )
+    model = tuned(folders["llama"])
+    install(model)
+    expected = together(model)
+    assert not away
+    fast = fast_model(model)
+    assert fast is not None
+    plan.keep_what_fits(fast, "offload", sum(LENGTHS))
+    fast.mlps[1].keeps = gates
+
+    assert_same(together(model), expected)
+    tokens = sum(LENGTHS)
+    # Queries, keys, values, what attention makes, and what enters the halves.
+    assert {tokens * 128, tokens * 64} <= set(away)
+    assert away.count(tokens * 64) == (10 if gates else 12)  # x A' is as wide here
+    assert tokens * 256 not in away
+
+
+@pytest.mark.parametrize("tunes", [True, False], ids=["tuned", "base"])
+def test_passes_without_gradients_of_a_training_step_are_fast(
+    folders: dict[str, Path], tunes: bool
+) -> None:
+    """What DPO and GRPO compare with: the model as it is, or without its adapters."""
+    plain, fast = tuned(folders["llama-biases"]), tuned(folders["llama-biases"])
+    install(fast)
+    ids = torch.randint(3, 380, (2, 24), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, :9] = 0
+
+    def hidden(model: Any) -> torch.Tensor:
+        off = nullcontext() if tunes else model.disable_adapter()
+        with torch.no_grad(), off:
+            inner = model.get_base_model().model
+            found: torch.Tensor = inner(input_ids=ids, attention_mask=mask).last_hidden_state
+        return found[mask.bool()]
+
+    torch.testing.assert_close(hidden(fast), hidden(plain), rtol=1e-4, atol=1e-5)
+    assert not hidden(plain).requires_grad
+    with torch.no_grad():
+        whole = fast.get_base_model().model(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert not whole[1, :9].any()  # the fast layers leave padding out
+    assert_same(together(fast), alone(plain))
+
+
+def test_another_adapter_is_left_to_the_models_own_layers(folders: dict[str, Path]) -> None:
+    plain, fast = tuned(folders["llama"]), tuned(folders["llama"])
+    install(fast)
+    ids = torch.arange(10, 34).view(1, 24)
+    found = []
+    for model in (fast, plain):
+        model.add_adapter("ref", model.peft_config["default"])
+        model.set_adapter("ref")
+        found.append(model(input_ids=ids).logits)
+        model.set_adapter("default")
+    assert torch.equal(*found)
+    assert_same(together(fast), alone(plain))
 
 
 def test_a_weight_is_unpacked_for_a_backward_pass_and_let_go(folders: dict[str, Path]) -> None:
@@ -185,7 +254,7 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     kept += sum(half.gate_up.inputs * width for half in fast.mlps)
     wanted = tokens * kept
     always = plan._always_bytes(fast, tokens)
-    monkeypatch.setattr(plan, "_free_bytes", lambda: (always + room * wanted) / plan._SHARE)
+    monkeypatch.setattr(plan, "free_bytes", lambda: (always + room * wanted) / plan._SHARE)
 
     plan.keep_what_fits(fast, setting, tokens)
     assert sum(half.keeps for half in fast.mlps) == gates

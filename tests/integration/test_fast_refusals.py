@@ -26,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_passes_without_gradients_are_the_models_own(folders: dict[str, Path]) -> None:
-    plain, fast = tuned(folders["llama"]), tuned(folders["llama"])
+    plain, fast = tuned(folders["llama"]).eval(), tuned(folders["llama"]).eval()
     install(fast)
     ids = torch.arange(10, 34).view(1, 24)
 

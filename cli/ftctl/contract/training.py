@@ -26,8 +26,11 @@ class TrainingConfig(Section):
     max_seq_length: int = Field(
         2048, ge=8, description="tokens a row; longer rows are cut, and counted"
     )
-    gradient_checkpointing: bool | Literal["auto"] = Field(
-        True, description="recompute activations in the backward pass: less memory, more time"
+    gradient_checkpointing: bool | Literal["auto", "offload"] = Field(
+        True,
+        description="recompute activations in the backward pass: less memory, more time; auto: "
+        "what memory does not hold; offload: on a GPU keep those of attention in main memory "
+        "(long rows), and recompute the rest",
     )
     num_train_epochs: float = Field(
         3, gt=0, description="passes over the training rows, unless max_steps is set"

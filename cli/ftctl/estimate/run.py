@@ -107,7 +107,7 @@ def gpu_memory_bytes(config: Config) -> int | None:
 def _recomputes(shape: Architecture, config: Config, load: Load, memory: int | None) -> bool:
     setting = config.training.gradient_checkpointing
     if setting != "auto":
-        return setting
+        return bool(setting)
     if not config.cluster.gpus:
         memory = quantity_bytes(config.cluster.resources.train.memory)
     if memory is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ftctl.contract.packing import pack
 from ftctl_trainer.data.chat import IGNORED
 
 if TYPE_CHECKING:
@@ -97,6 +98,43 @@ class EndToEndCollator:
             "targets": batch["labels"][0, places + 1],
             "real_tokens": torch.tensor([sum(map(_real, rows))]),
         }
+
+
+# cuBLAS looks for a kernel anew at every length that it has not met, five times as long as it takes
+# to start one: passes are of few lengths.
+_STRIDE = 128
+
+
+class StepCollator:
+    """
+    Lays all rows of an optimizer step end to end, in as few passes as they fit into.
+
+    A row that teaches nothing fills each pass up to a length that others have, too.
+
+    Args:
+        most: tokens of a pass, but for those that fill it up.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lay = most, EndToEndCollator()
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """
+        Return `passes`, batches as EndToEndCollator makes them.
+
+        Beside them stand the `labels` of all, [1, tokens]: by these the trainer counts the step's.
+        """
+        import torch
+
+        bins = pack([len(row["input_ids"]) for row in rows], self._most, seed=0)
+        passes = [self._lay(_filled([rows[number] for number in numbers])) for numbers in bins]
+        return {"labels": torch.cat([part["labels"] for part in passes], 1), "passes": passes}
+
+
+def _filled(rows: list[Row]) -> list[Row]:
+    missing = -sum(len(row["input_ids"]) for row in rows) % _STRIDE
+    blank = {"input_ids": [0] * missing, "labels": [IGNORED] * missing}
+    return [*rows, {**blank, "position_ids": range(missing)}] if missing else rows
 
 
 def _real(row: Row) -> int:

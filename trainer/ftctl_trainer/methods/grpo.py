@@ -18,6 +18,8 @@ from ftctl_trainer.generate import greedy_answers
 from ftctl_trainer.methods.method import OverRows, Told, dataset, drop_reference
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.methods.rewards import Rewards
+from ftctl_trainer.model.fast.decode import answers, sampled
+from ftctl_trainer.model.fast.install import fast_model
 
 # Held-out prompts that are answered at every look, and how many at once.
 MEASURED = 64
@@ -142,6 +144,20 @@ class RewardTrainer(Told, GRPOTrainer):  # type: ignore[misc]
             **{name: value * share for name, value in measures.items()},
         )
         return loss
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *rest: Any, **more: Any) -> Any:
+        """Answers by the fast layers, where there are any."""
+        fast = fast_model(self.model)
+        if fast is None or not self.generation_kwargs["use_cache"]:
+            return super()._generate_single_turn(prompt_ids, *rest, **more)
+        found = answers(
+            fast,
+            prompt_ids,
+            most=self.max_completion_length,
+            stop_ids=self.eos_token_ids,
+            choose=sampled(self.temperature),
+        )
+        return found, None
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """Tokens of our own making: the tokenizer would begin the text a second time."""

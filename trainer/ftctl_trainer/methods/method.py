@@ -10,6 +10,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.steps import steps_of
 from ftctl_trainer.methods.progress import REFERENCE, Progress, timed
+from ftctl_trainer.model.fast.plan import most_tokens
 from ftctl_trainer.processes.rows import LengthOrder
 
 
@@ -23,6 +24,10 @@ class Method(Protocol):
     @property
     def batch_rows(self) -> int:
         """Sequences of a forward pass on one device."""
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of the largest pass, without padding."""
 
     @property
     def evaluates(self) -> bool:
@@ -65,6 +70,11 @@ class OverRows:
     def batch_rows(self) -> int:
         """Sequences of a forward pass."""
         return self.training.per_device_train_batch_size
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of the largest pass, without padding."""
+        return most_tokens(self.lengths, self.batch_rows)
 
     @property
     def evaluates(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,14 @@ from trl import SFTConfig, SFTTrainer
 
 from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import TrainingConfig
-from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator
+from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator, StepCollator
 from ftctl_trainer.data.packing import packed
 from ftctl_trainer.data.tokenize import TokenizedRows
 from ftctl_trainer.methods.method import OverRows, Told, dataset
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.attention import lays_end_to_end
 from ftctl_trainer.model.fast.install import fast_model
+from ftctl_trainer.model.fast.plan import most_tokens
 from ftctl_trainer.model.labels import label_loss_sum, mean_label_loss
 from ftctl_trainer.processes.rows import SharedBatches, SharedLoader, blank_row, epoch_order
 
@@ -38,10 +40,22 @@ class Sft(OverRows):
         """Tokens of every sequence."""
         return [len(row["input_ids"]) for row in self.rows]
 
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of the largest pass of the fast layers."""
+        if not self._joins_steps:
+            return super().pass_tokens
+        return min(self._most, most_tokens(self.lengths, rows_of_step(self.training)))
+
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized rows."""
         pads = Collator(self.tokenizer.pad_token_id)
         blank = [self._blank()] if progress.group.world > 1 else []
+        collate: Any = pads
+        if lays_end_to_end(model, packing=self.training.packing):
+            collate = EndToEndCollator()
+        if fast_model(model) is not None and self._joins_steps:
+            arguments, collate = _whole_steps(arguments), StepCollator(self._most)
         trainer = LabelLossTrainer(
             model=model,
             args=SFTConfig(
@@ -49,11 +63,7 @@ class Sft(OverRows):
             ),
             train_dataset=dataset([*self.rows, *blank]),
             eval_dataset=dataset(self.held_out) if self.held_out else None,
-            data_collator=(
-                EndToEndCollator()
-                if lays_end_to_end(model, packing=self.training.packing)
-                else pads
-            ),
+            data_collator=collate,
             processing_class=self.tokenizer,
             callbacks=[progress],
         )
@@ -75,6 +85,20 @@ class Sft(OverRows):
         """Nothing more: the loss that is trained is measured of every run."""
         return {}
 
+    @property
+    def _joins_steps(self) -> bool:
+        """
+        Whether rows of a step's passes go through fast layers together.
+
+        Nothing is computed otherwise, but for NEFTune's noise, whose size is by a pass's tokens.
+        """
+        return not self.training.neftune_noise_alpha
+
+    @property
+    def _most(self) -> int:
+        """Tokens that a pass may have by the configuration."""
+        return self.training.per_device_train_batch_size * self.training.max_seq_length
+
     def _blank(self) -> Row:
         row = blank_row(self.tokenizer.pad_token_id)
         return {name: row[name] for name in self.rows[0]}
@@ -95,6 +119,12 @@ def sft(training: TrainingConfig, train: TokenizedRows, held_out: TokenizedRows,
     if training.packing:
         rows = list(packed(rows, training.max_seq_length, training.seed))
     return Sft(training, rows, [held_out[number] for number in range(len(held_out))], tok)
+
+
+def _whole_steps(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments with all rows of a step in one batch."""
+    rows, passes = "per_device_train_batch_size", "gradient_accumulation_steps"
+    return arguments | {rows: arguments[rows] * arguments[passes], passes: 1}
 
 
 class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
@@ -119,6 +149,19 @@ class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
             self.data_collator,
             pin=self.args.dataloader_pin_memory,
         )
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Take a batch's passes one after the other; return their loss together."""
+        passes = inputs.get("passes", [inputs])
+        losses = []
+        for number, part in enumerate(passes, 1):
+            # Several processes exchange gradients in the backward pass of the last.
+            alone = nullcontext() if number == len(passes) else self.accelerator.no_sync(model)
+            with alone:
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,

@@ -15,7 +15,7 @@ from ftctl_trainer.methods.method import Method
 from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.model.activations import recomputes
 from ftctl_trainer.model.fast.install import fast_model
-from ftctl_trainer.model.fast.plan import keep_what_fits, most_tokens
+from ftctl_trainer.model.fast.plan import keep_what_fits
 from ftctl_trainer.model.lora import load_weights, trainable
 from ftctl_trainer.model.precision import Precision
 from ftctl_trainer.processes.group import Group
@@ -94,9 +94,10 @@ def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Gr
         return group.from_first(
             lambda: recomputes(setting, tuned, method.lengths, method.batch_rows)
         )
-    tokens = most_tokens(method.lengths, method.batch_rows)
     # Other methods hold logits of all tokens, and some generate.
-    keep_what_fits(fast, setting, tokens, others=0.0 if training.method == "sft" else 0.4)
+    keep_what_fits(
+        fast, setting, method.pass_tokens, others=0.0 if training.method == "sft" else 0.4
+    )
     return False
 
 

@@ -13,6 +13,7 @@ half is computed again too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ftctl_trainer.model.fast.documents import Documents
+    from ftctl_trainer.model.fast.offload import Offload
     from ftctl_trainer.model.fast.projections import Projections
 
 # What a pass drops of the inputs of a half's two products, by `Projections.draw`.
@@ -251,15 +253,23 @@ class _MlpHalf(Function):
         return dx, None, *grads
 
 
-def decoder_layer(x: Tensor, attention: Attention, mlp: Mlp, rows: Documents) -> Tensor:
+def decoder_layer(
+    x: Tensor, attention: Attention, mlp: Mlp, rows: Documents, offload: Offload | None = None
+) -> Tensor:
     """
     Run both halves, as one operation where nothing but x is kept.
 
     Args:
         x: [T, H].
+        offload: takes what the halves keep, but for that of a feed-forward half that keeps all.
     Returns:
         [T, H].
     """
+    if offload is not None:
+        with offload.unit():
+            x = attention(x, rows)
+        with nullcontext() if mlp.keeps else offload.unit():
+            return mlp(x)
     if attention.keeps or mlp.keeps or mlp.keeps_input:
         return mlp(attention(x, rows))
     return _apply(_Layer, x, attention, mlp, rows, *attention.parameters, *mlp.parameters)

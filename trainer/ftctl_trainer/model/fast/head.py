@@ -49,12 +49,25 @@ class _LabelLoss(Function):
             total += ops_for(x).cross_entropy_(logits, targets[start : start + size]).sum()
             torch.mm(logits, matrix, out=dx[start : start + size])
             if d_weight is not None:
-                d_weight += logits.T @ part
-        ctx.save_for_backward(dx, d_weight)
+                _add_product_(d_weight, logits.T, part)
+        # Not among what autograd saves: of so large a matrix there is to be one only, and autograd
+        # makes what it is given the weight's gradient where nobody else holds it.
+        ctx.found = [dx, d_weight]
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        dx, d_weight = ctx.saved_tensors
+        if not ctx.found:
+            raise RuntimeError("this backward pass overwrites what is kept for it: it runs once")
         # Not cast to float16, which has no number as large as a gradient scaler's may be.
-        return dx * grad, d_weight if d_weight is None else d_weight * grad, None
+        found = [None if part is None else part.mul_(grad) for part in ctx.found]
+        ctx.found = []
+        return (*found, None)
+
+
+def _add_product_(to: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a @ b to what may be of a wider dtype than they are, in place."""
+    if a.dtype == to.dtype or a.device.type != "cuda":
+        to += a @ b
+    else:
+        torch.addmm(to, a, b, out_dtype=to.dtype, out=to)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import torch
 from ftctl_trainer.model.fast.blocks import Attention, Mlp, Norm, decoder_layer, final_norm
 from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.head import label_loss
-from ftctl_trainer.model.fast.projections import Projections
+from ftctl_trainer.model.fast.offload import Offload
+from ftctl_trainer.model.fast.projections import Projections, copy_adapters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,9 +52,15 @@ class FastModel:
         if config.attention_dropout:
             raise ValueError("its attention has dropout")
         _weight(model.get_output_embeddings())
+        adapted = (layer for layer in model.modules() if hasattr(layer, "lora_A"))
+        self._adapted: Any = next(adapted, None)
+        self._trained = [] if self._adapted is None else list(self._adapted.active_adapters)
         self.causal, self.inner = model, model.model
         self.norm = _norm(self.inner.norm)
         self.attentions, self.mlps = [], []
+        self.offloads = False
+        """Whether what the halves keep waits in main memory."""
+        self._stream: Any = None
         for layer in self.inner.layers:
             at, mlp = layer.self_attn, layer.mlp
             self.attentions.append(
@@ -74,11 +81,15 @@ class FastModel:
                 )
             )
 
-    @property
-    def products(self) -> list[Projections]:
-        """Those of all layers."""
         of_attention = [part for half in self.attentions for part in (half.qkv, half.out)]
-        return of_attention + [part for half in self.mlps for part in (half.gate_up, half.down)]
+        of_mlps = [part for half in self.mlps for part in (half.gate_up, half.down)]
+        self.products: list[Projections] = of_attention + of_mlps
+        """Those of all layers."""
+
+    @property
+    def head(self) -> Tensor:
+        """Weight of the output layer, [V, H], or of the float32 copy of it that is trained."""
+        return _weight(self.causal.get_output_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -90,6 +101,30 @@ class FastModel:
     def width_bytes(self) -> int:
         """Bytes of a value between layers."""
         return self.dtype.itemsize
+
+    @property
+    def adapters(self) -> bool | None:
+        """Whether the model computes with its adapters; None: with others than are trained."""
+        layer = self._adapted
+        if layer is None or layer.disable_adapters:
+            return layer is None
+        return None if layer.merged or list(layer.active_adapters) != self._trained else True
+
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Leave the adapters out."""
+        for products in self.products:
+            products.bare = True
+        try:
+            yield
+        finally:
+            for products in self.products:
+                products.bare = False
+
+    def _offload(self) -> Offload:
+        if self._stream is None and self.inner.embed_tokens.weight.device.type == "cuda":
+            self._stream = torch.cuda.Stream()
+        return Offload(self._stream)
 
     def hidden(self, embedded: Tensor, positions: Tensor, lengths: Sequence[int]) -> Tensor:
         """
@@ -103,9 +138,11 @@ class FastModel:
             Normed hidden values, [T, H].
         """
         rows = documents(self.inner.rotary_emb, positions, lengths)
+        copy_adapters(self.products, embedded.dtype)
         x = embedded
+        offload = self._offload() if self.offloads and torch.is_grad_enabled() else None
         for attention, mlp in zip(self.attentions, self.mlps, strict=True):
-            x = decoder_layer(x, attention, mlp, rows)
+            x = decoder_layer(x, attention, mlp, rows, offload)
         return final_norm(x, self.norm)
 
 
@@ -113,7 +150,8 @@ def install(tuned: Any, *, float8: bool = False) -> None:
     """
     Let a PEFT model's training passes go through the fast layers.
 
-    Passes without gradients, generation among them, stay as they are.
+    Passes without gradients stay as they are, but for those of a model in training mode: those
+    are what DPO, KTO and GRPO compare with. Generation has a cache, and stays as it is.
 
     Args:
         float8: the products with the frozen weights are in 8-bit floats.
@@ -170,13 +208,23 @@ def fast_label_loss(model: Any, fast: FastModel, batch: Mapping[str, Any]) -> Te
 
 def _forward(fast: FastModel, plain: Any, *arguments: Any, **named: Any) -> Any:
     """Replaces the inner model's forward; what a training step does not ask for stays its own."""
-    from transformers.modeling_outputs import BaseModelOutputWithPast
-
     ids, given = named.get("input_ids"), named.get("inputs_embeds")
-    if arguments or not torch.is_grad_enabled() or (ids is None) == (given is None):
+    if arguments or (ids is None) == (given is None):
         return plain(*arguments, **named)
     if any(named.get(name) not in (None, False) for name in _ASKS_FOR_MORE):
         return plain(**named)
+    adapters = fast.adapters
+    if adapters is None or not (adapters if torch.is_grad_enabled() else fast.inner.training):
+        return plain(**named)
+    with nullcontext() if adapters else fast.bare():
+        return _pass(fast, plain, **named)
+
+
+def _pass(fast: FastModel, plain: Any, **named: Any) -> Any:
+    """Rows end to end through the fast layers, and each back in its place."""
+    from transformers.modeling_outputs import BaseModelOutputWithPast
+
+    ids, given = named.get("input_ids"), named.get("inputs_embeds")
     embedded = fast.inner.embed_tokens(ids) if given is None else given
     if not _computes_in(embedded):
         return plain(**named)

@@ -32,18 +32,19 @@ def keep_what_fits(
 
     Args:
         setting: training.gradient_checkpointing: true keeps nothing, false all, auto what there
-            is memory for.
+            is memory for; offload keeps in main memory what enters both halves and attention.
         tokens: the most of a forward pass.
         others: share of the free memory that something else than the layers will want.
     """
     halves: list[Mlp | Attention] = [*fast.mlps, *fast.attentions]
+    fast.offloads = setting == "offload"
     for half in halves:
-        half.keeps = False
+        half.keeps = fast.offloads and isinstance(half, Attention)
     for mlp in fast.mlps:
-        mlp.keeps_input = setting is False
-    if setting is True:
+        mlp.keeps_input = setting is False or fast.offloads
+    if setting is True or fast.offloads:
         return
-    free = _free_bytes() * (_SHARE - others) - _always_bytes(fast, tokens)
+    free = free_bytes() * (_SHARE - others) - _always_bytes(fast, tokens)
     for mlp in fast.mlps:
         free -= tokens * mlp.gate_up.inputs * fast.width_bytes
         mlp.keeps_input = free >= 0 or setting is False
@@ -89,7 +90,7 @@ def _always_bytes(fast: FastModel, tokens: int) -> float:
     return float(tokens * (inputs + at_work) + step)
 
 
-def _free_bytes() -> float:
+def free_bytes() -> float:
     """Of the GPU's memory what this process may still take, and what it holds unused."""
     free, total = torch.cuda.mem_get_info()
     held = torch.cuda.memory_reserved()

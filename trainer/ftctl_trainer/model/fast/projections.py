@@ -66,6 +66,10 @@ class Projections:
             biases.append(base.bias)
         self.inputs = int(base.in_features)
         self.outputs = sum(self.widths)
+        ranks = sum(int(a.weight.shape[0]) for _, a, _, _ in self._members)
+        self.rank = -(-ranks // _ALIGNED) * _ALIGNED
+        """Of all members together, up to a multiple of _ALIGNED."""
+        self._copies: tuple[Tensor, Tensor] | None = None
         self._places = self._diagonal()
         given = [bias for bias in biases if bias is not None]
         if given and len(given) < len(biases):
@@ -73,18 +77,13 @@ class Projections:
         self._bias = torch.cat([bias.detach() for bias in given]) if given else None
         self._kept: Tensor | None = None
         self._holds = False
-
-    @property
-    def rank(self) -> int:
-        """Of all members together, up to a multiple of _ALIGNED."""
-        return (
-            -(-sum(int(a.weight.shape[0]) for _, a, _, _ in self._members) // _ALIGNED) * _ALIGNED
-        )
+        self.bare = False
+        """Whether a pass without gradients leaves the adapters out."""
 
     @property
     def spare(self) -> int:
         """Columns to leave free behind an input."""
-        return 0 if self.float8 else self.rank
+        return 0 if self.float8 or self.bare else self.rank
 
     @property
     def grad_spare(self) -> int:
@@ -99,7 +98,8 @@ class Projections:
 
     def draw(self) -> int | None:
         """Draw what a pass drops, by torch's generator: a number to repeat it by, or None."""
-        return int(torch.randint(2**31 - 1, ())) if self._drops > 0 else None
+        drops = self._drops > 0 and not self.bare
+        return int(torch.randint(2**31 - 1, ())) if drops else None
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -131,6 +131,15 @@ class Projections:
         else:
             self._kept = self._matrix(dtype)
 
+    @property
+    def stays_packed(self) -> bool:
+        """Whether each product dequantizes its weights anew."""
+        return self.float8 is None and self._kept is None
+
+    def drop_matrix(self) -> None:
+        """Undo `keep_matrix` of half precision."""
+        self._kept = None
+
     @contextmanager
     def unpacked_once(self) -> Iterator[None]:
         """Let the first product within it leave the dequantized matrix to those that follow."""
@@ -154,11 +163,13 @@ class Projections:
         Returns:
             y, [T, out + spare], and x A', [T, rank], which `backward` needs.
         """
-        down, up = self._adapter(x.dtype)
         if self._bias is not None:
             bias = self._bias.to(x.dtype)
             plus = bias if plus is None else plus + bias
         inputs = x[:, : self.inputs]
+        if self.bare:
+            return self._frozen(inputs, plus), x.new_empty(len(x), 0)
+        down, up = self._adapter
         low = self._dropped(inputs, drawn) @ down.T
         if self.float8 is not None:
             y = self.float8.forward(inputs).addmm_(low, up.T)
@@ -175,9 +186,18 @@ class Projections:
             y.addmm_(low, up.T)
         return whole, low
 
+    def _frozen(self, x: Tensor, plus: Tensor | None) -> Tensor:
+        """x W' + plus."""
+        if self.float8 is not None:
+            y = self.float8.forward(x)
+            return y if plus is None else y.add_(plus)
+        y = x.new_empty(len(x), self.outputs)
+        _product(x, self._matrix(x.dtype)[: self.outputs, : self.inputs].T, plus, y)
+        return y
+
     def low(self, x: Tensor, drawn: int | None = None) -> Tensor:
         """Only x A'."""
-        return self._dropped(x[:, : self.inputs], drawn) @ self._down(x.dtype).T
+        return self._dropped(x[:, : self.inputs], drawn) @ self._adapter[0].T
 
     def backward(
         self, grad: Tensor, x: Tensor, low: Tensor, drawn: int | None = None
@@ -194,7 +214,7 @@ class Projections:
             grad: [T, out], or [T, out + grad_spare] with room for the gradient of x A'.
             drawn: what the forward pass was given.
         """
-        down, up = self._adapter(grad.dtype)
+        down, up = self._adapter
         own = grad[:, : self.outputs]
         grad_low = own @ up
         if grad.shape[1] > self.outputs:
@@ -249,19 +269,25 @@ class Projections:
             self._kept = matrix
         return matrix
 
-    def _adapter(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    @property
+    def _adapter(self) -> tuple[Tensor, Tensor]:
         """The A of all members, [rank, in], and their scaled B on a diagonal, [out, rank]."""
-        device = self.weights[0].device
-        up = torch.zeros(self.outputs, self.rank, dtype=dtype, device=device)
-        for out, rank, _, b, scale in self._places:
-            torch.mul(b.weight.detach(), scale, out=up[out, rank])
-        return self._down(dtype), up
+        assert self._copies is not None, "copy_adapters comes first"
+        return self._copies
 
-    def _down(self, dtype: torch.dtype) -> Tensor:
-        down = torch.zeros(self.rank, self.inputs, dtype=dtype, device=self.weights[0].device)
-        for _, rank, a, _, _ in self._places:
-            down[rank] = a.weight.detach()
-        return down
+    def places(self, dtype: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor, Tensor, float]]:
+        """Of every member A and where it goes, B and where it goes, and the scale of B."""
+        if self._copies is None or self._copies[0].dtype != dtype:
+            device = self.weights[0].device
+            self._copies = (
+                torch.zeros(self.rank, self.inputs, dtype=dtype, device=device),
+                torch.zeros(self.outputs, self.rank, dtype=dtype, device=device),
+            )
+        down, up = self._copies
+        return [
+            (a.weight.detach(), down[rank], b.weight.detach(), up[out, rank], scale)
+            for out, rank, a, b, scale in self._places
+        ]
 
     def _diagonal(self) -> list[tuple[slice, slice, Any, Any, float]]:
         """Of every member the rows of W and of A that are its own, with A, B and the scale."""
@@ -274,6 +300,21 @@ class Projections:
             )
             rank += size
         return found
+
+
+def copy_adapters(products: Sequence[Projections], dtype: torch.dtype) -> None:
+    """
+    Let products take their adapters as they are now, in the dtype that they compute in.
+
+    All at once: a pass asks for each three times, and by themselves the many small copies take
+    longer to start than they run.
+    """
+    found = [place for part in products for place in part.places(dtype)]
+    if not found:
+        return
+    a, to_a, b, to_b, scales = map(list, zip(*found, strict=True))
+    torch._foreach_copy_(to_a, a)
+    torch._foreach_copy_(to_b, torch._foreach_mul(b, scales))
 
 
 def _product(x: Tensor, weight: Tensor, plus: Tensor | None, out: Tensor) -> None:

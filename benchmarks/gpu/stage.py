@@ -1,0 +1,97 @@
+"""
+The train stage with what it does timed, for train.py --profile.
+
+usage: stage.py PROFILE train --config FILE
+
+PROFILE is a step: it and the next are profiled, and where their time goes is said on stderr; 0
+profiles none. Seconds of every generation (GRPO) are said too: the device is waited for around it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from typing import Any
+
+PROFILED = 2
+
+
+def main() -> None:
+    """Run it."""
+    first = int(sys.argv[1])
+    # As the stage sets it, before torch is imported.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    from trl import GRPOTrainer
+
+    from ftctl_trainer.main import end
+    from ftctl_trainer.main import main as stage
+    from ftctl_trainer.methods.progress import Progress
+
+    GRPOTrainer._generate = _timed(GRPOTrainer._generate)
+    if first:
+        Progress.on_step_begin = _Profiled(first).begin
+    end(stage(sys.argv[2:]))
+
+
+def _timed(work: Any) -> Any:
+    import torch
+
+    @functools.wraps(work)
+    def run(*arguments: Any, **named: Any) -> Any:
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        found = work(*arguments, **named)
+        torch.cuda.synchronize()
+        _say({"generated_s": round(time.perf_counter() - start, 3)})
+        return found
+
+    return run
+
+
+class _Profiled:
+    """Profiles some steps, and says what took longest on the device and on the host."""
+
+    def __init__(self, first: int) -> None:
+        self._first, self._profile = first, None
+
+    def begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A callback of the trainer's."""
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+
+        if state.global_step == self._first:
+            self._profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+            torch.cuda.synchronize()
+            self._profile.start()
+            self._start = time.perf_counter()
+        elif state.global_step == self._first + PROFILED and self._profile is not None:
+            torch.cuda.synchronize()
+            elapsed = (time.perf_counter() - self._start) * 1e3
+            self._profile.stop()
+            self._tell(self._profile.key_averages(), elapsed)
+            self._profile = None
+
+    def _tell(self, events: Any, elapsed: float) -> None:
+        on_device = {e.key: (e.self_device_time_total / 1e3, e.count) for e in events}
+        # An operation has its kernels' time beside the kernels themselves.
+        kernels = {k: v for k, v in on_device.items() if not k.startswith(("aten::", "_"))}
+        on_host = {e.key: (e.self_cpu_time_total / 1e3, e.count) for e in events}
+        _say({"profiled_steps": PROFILED, "wall_ms": round(elapsed)})
+        for name, table in (("device", kernels), ("host", on_host)):
+            total = sum(ms for ms, _ in table.values())
+            _say({"profile": name, "total_ms": round(total, 1)})
+            for key, (ms, count) in sorted(table.items(), key=lambda item: -item[1][0])[:30]:
+                if ms > 0:
+                    _say({"profile": name, "ms": round(ms, 2), "calls": count, "of": key[:90]})
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps(what) + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

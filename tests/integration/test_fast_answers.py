@@ -1,0 +1,55 @@
+"""Answers of models with fast layers, against transformers' own generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ftctl_trainer.generate import greedy_answers
+from ftctl_trainer.model.fast.decode import answers, sampled
+from ftctl_trainer.model.fast.install import fast_model, install
+from tests.integration.fast_models import made_models
+from tests.integration.tuned_model import tuned
+
+PROMPTS = [list(range(10, 17)), [40], list(range(100, 133))]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The models' folders, by name."""
+    return made_models(tmp_path_factory)
+
+
+def greedy(logits: torch.Tensor) -> torch.Tensor:
+    """The most likely tokens."""
+    return logits.argmax(-1)
+
+
+@pytest.mark.parametrize("kind", ["llama", "llama-biases", "qwen2"])
+def test_the_most_likely_answers_are_those_of_transformers(
+    folders: dict[str, Path], kind: str
+) -> None:
+    plain, model = tuned(folders[kind]), tuned(folders[kind], dropout=0.5)
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    wanted = greedy_answers(plain, PROMPTS, max_new_tokens=20, batch_size=3, stop_ids=[], pad_id=0)
+
+    assert answers(fast, PROMPTS, most=20, stop_ids=[], choose=greedy) == wanted
+    # Each row ends by itself, and all of them before they are as long as they may be.
+    stop = wanted[0][3]
+    found = answers(fast, PROMPTS, most=20, stop_ids=[stop], choose=greedy)
+    for row, whole in zip(found, wanted, strict=True):
+        end = whole.index(stop) + 1 if stop in whole else 20
+        assert row == whole[:end]
+
+
+def test_tokens_are_drawn_by_their_probability() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -20.0]]).repeat(40_000, 1)
+    torch.manual_seed(3)
+    found = torch.bincount(sampled(0.5)(logits), minlength=4) / len(logits)
+
+    expected = torch.softmax(logits[0] / 0.5, -1)
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
