@@ -55,7 +55,8 @@ class _Profiled:
     """Profiles some steps, and says what took longest on the device and on the host."""
 
     def __init__(self, first: int) -> None:
-        self._first, self._profile = first, None
+        self._first = first
+        self._profile: Any = None
 
     def begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A callback of the trainer's."""

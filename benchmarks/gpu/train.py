@@ -156,7 +156,7 @@ def write_rows(path: Path, lengths: list[int], method: str, seed: int) -> None:
                 other = min(max(rng.choice(lengths) - ADDED, 4) // 2, 2048 - ADDED - half)
                 row["rejected"] = "".join(rng.choices(letters, k=max(other, 1)))
             elif method == "grpo":
-                row = {"prompt": text[:half], "completion": text[half:]}
+                row = {"prompt": text[:half], "completion": "."}
             else:
                 turns = [("user", text[:half]), ("assistant", text[half:])]
                 row = {"messages": [{"role": role, "content": content} for role, content in turns]}

@@ -69,9 +69,12 @@ def test_what_waits_in_main_memory_comes_back(
     monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
     away: list[int] = []
     out = offload.Offload._out
-    monkeypatch.setattr(
-        offload.Offload, "_out", lambda *args: (away.append(args[1].numel()), out(*args))[1]
-    )
+
+    def counted(self: offload.Offload, tensor: torch.Tensor, unit: Any) -> Any:
+        away.append(tensor.numel())
+        return out(self, tensor, unit)
+
+    monkeypatch.setattr(offload.Offload, "_out", counted)
     model = tuned(folders["llama"])
     install(model)
     expected = together(model)

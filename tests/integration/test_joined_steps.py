@@ -49,7 +49,8 @@ class Kept:
     """Stands for the store: keeps the lines of metrics and the folders of checkpoints."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.lines = folder, []
+        self.folder = folder
+        self.lines: list[tuple[int, float, int]] = []
 
     def metrics(self, line: Any) -> None:
         self.lines.append((line.step, line.loss, line.real_tokens))
@@ -81,9 +82,13 @@ def train(folder: Path, work: Path, dropout: float = 0.0, start: Path | None = N
     )  # fmt: skip
     made = Sft(training, rows(), [], load_tokenizer(folder))
     trainer = _built(model, lambda: made.trainer(model, arguments, progress))
-    passes = []
-    add = progress.add
-    progress.add = lambda loss, tokens, **more: (passes.append(int(tokens)), add(loss, tokens))
+    passes: list[int] = []
+
+    def counted(inner: Any, batch: Any, *rest: Any, **more: Any) -> Any:
+        passes.append(int(batch["real_tokens"]))
+        return plain(inner, batch, *rest, **more)
+
+    plain, trainer.compute_loss = trainer.compute_loss, counted
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     weights = {name: weight.detach().clone() for name, weight in trainable(model).items()}
     return passes, kept.lines, weights

@@ -10,6 +10,8 @@ from ftctl.estimate.trained import FLOAT32, targeted
 
 # Bytes an attention score that eager attention keeps: twice in half precision, once in float32.
 _SCORE_BYTES = 8
+# Of ranks, in the fast layers (trainer/ftctl_trainer/model/fast/projections.py).
+_ALIGNED = 64
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Forward:
         autocast: PEFT's adapters get their input in the compute dtype, not in float32.
         dropout: the adapters' inputs are dropped out, and the masks kept.
         eager: attention scores are kept.
+        rank: of the adapters, for fast kernels.
+        offloads: what enters the halves of a layer, and attention, waits in main memory.
     """
 
     number_bytes: int = 2
@@ -31,6 +35,8 @@ class Forward:
     autocast: bool = True
     dropout: bool = False
     eager: bool = False
+    rank: int = 0
+    offloads: bool = False
 
 
 def layer_bytes(
@@ -64,13 +70,14 @@ def kept_bytes(
     """
     Bytes that all layers keep; with `recompute`, their inputs, and all of the one in work.
 
-    Source: arXiv:1604.06174, with a segment a layer. Of the fast layers the one in work keeps its
-    norms' inputs, heads and gates, and makes gradients of some of them: counted from the code, and
-    within 10% of 9.6, 11.6, 12.8 and 19.0 GiB reserved on a GPU for 8,192 to 32,768 tokens of a
-    llama of 32 layers and 4,096 hidden units.
+    Source: arXiv:1604.06174, with a segment a layer. Of layers that wait in main memory two are
+    on the device.
     """
     if recompute and forward.kernels == "fast":
-        numbers = (shape.layers + 7) * shape.hidden + 3 * shape.intermediate + _heads(shape)
+        a_layer = shape.hidden + aligned(forward.rank)
+        numbers = (shape.layers + 2) * a_layer
+        if forward.offloads:
+            numbers = 2 * (2 * shape.hidden + _heads(shape) + _lows(forward))
         return rows * length * forward.number_bytes * numbers
     one = layer_bytes(shape, targets, rows, length, forward)
     if not recompute:
@@ -78,9 +85,33 @@ def kept_bytes(
     return shape.layers * rows * length * shape.hidden * forward.number_bytes + one
 
 
+def working_bytes(shape: Architecture, tokens: int, forward: Forward, *, recompute: bool) -> int:
+    """
+    Bytes of the fast layer that is at work, beside what is kept: at the gate's gradient.
+
+    Its gradient twice, the norm and what enters the half, the gradient of what down takes in; and
+    what is computed again: gate and up, heads.
+    """
+    numbers = 4 * shape.hidden + shape.intermediate
+    if recompute:
+        numbers += 2 * shape.intermediate + _heads(shape) + _lows(forward)
+    return tokens * forward.number_bytes * numbers
+
+
+def aligned(rank: int) -> int:
+    """Columns that the fast layers take for adapters of so many rows together."""
+    return -(-rank // _ALIGNED) * _ALIGNED
+
+
 def _fast(shape: Architecture, forward: Forward) -> int:
-    """Two norms' inputs; query, key, value and output; gate and up."""
-    return forward.number_bytes * (2 * shape.hidden + _heads(shape) + 2 * shape.intermediate)
+    """Two norms' inputs; query, key, value and output; gate and up; the adapters' inner values."""
+    numbers = 2 * shape.hidden + _heads(shape) + 2 * shape.intermediate + _lows(forward)
+    return forward.number_bytes * numbers
+
+
+def _lows(forward: Forward) -> int:
+    """Numbers a token between A and B: of q, k and v together, o, gate and up together, down."""
+    return sum(aligned(members * forward.rank) for members in (3, 1, 2, 1))
 
 
 def _heads(shape: Architecture) -> int:

@@ -18,13 +18,20 @@ class Load:
     """
     A batch: its rows, the tokens of the longest, and those of the longest answer.
 
-    `evaluates`: there are held-out rows.
+    `evaluates`: there are held-out rows. `together`: tokens of the largest pass of layers that
+    need no padding; None: those of all rows.
     """
 
     rows: int
     length: int
     answer: int
     evaluates: bool = True
+    together: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Of the largest pass, without padding."""
+        return self.rows * self.length if self.together is None else self.together
 
 
 def load_of(config: Config, rows: Rows | None) -> Load:
@@ -48,4 +55,16 @@ def load_of(config: Config, rows: Rows | None) -> Load:
     of_step = -(-rows_of_step(training) // config.cluster.processes)
     rows_at_once = min(training.per_device_train_batch_size, of_step)
     rows_at_once *= 2 if training.method in ("dpo", "orpo") else 1
-    return Load(rows_at_once, longest, answer, evaluates)
+    return Load(rows_at_once, longest, answer, evaluates, _together(config, rows, longest))
+
+
+def _together(config: Config, rows: Rows | None, longest: int) -> int | None:
+    """SFT takes rows of a step together as far as configured rows of full length would reach."""
+    training = config.training
+    if training.method != "sft" or training.neftune_noise_alpha:
+        return None
+    count = -(-rows_of_step(training) // config.cluster.processes)
+    lengths = [longest] * count
+    if rows and rows.exact and not training.packing:
+        lengths = sorted(min(length, training.max_seq_length) for length in rows.train)[-count:]
+    return min(sum(lengths), training.per_device_train_batch_size * training.max_seq_length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftctl.contract.spec import Config
-from ftctl.estimate.activations import Forward, kept_bytes
+from ftctl.estimate.activations import Forward, aligned, kept_bytes, working_bytes
 from ftctl.estimate.architecture import Architecture
 from ftctl.estimate.facts import Phase
 from ftctl.estimate.load import Load
@@ -17,6 +17,13 @@ NF4_BYTES = 1 / 2 + 1 / 64 + FLOAT32 / (64 * 256)
 INT8_BYTES = 1.0
 # Families whose layers the trainer has its own for on a GPU (model/fast/install.py there).
 _FAST = ("llama", "mistral", "qwen2")
+# Matrices that are one product there.
+_PRODUCTS = (
+    ("q_proj", "k_proj", "v_proj"),
+    ("o_proj",),
+    ("gate_proj", "up_proj"),
+    ("down_proj",),
+)
 # CUDA's context with cuBLAS's workspaces; what the allocator cannot use between its blocks.
 _CONTEXT_BYTES = GIB // 2
 _GPU_WASTE = 0.05
@@ -24,6 +31,8 @@ _GPU_WASTE = 0.05
 # pieces: of the quickstart's 3.6 GiB a third.
 LIBRARIES_BYTES = GIB
 _CPU_WASTE = 0.4
+# Bytes of logits that the fast layers' loss has at a time (model/fast/head.py there).
+_LOGITS_PART = 2**29
 # Rows that the held-out loss is taken of at once, at least (trainer/ftctl_trainer/methods/sft.py).
 _EVAL_ROWS = 8
 # Bytes a logit: compute dtype, its float32 copy, and the log-softmax over it; with its gradient.
@@ -51,6 +60,9 @@ def activation_bytes(shape: Architecture, config: Config, load: Load, *, recompu
     """Bytes that the forward pass of a training batch keeps."""
     targets = tuple(config.model.lora_target_modules)
     forward = forward_of(shape, config)
+    if forward.kernels == "fast":
+        kept = kept_bytes(shape, targets, 1, load.tokens, forward, recompute=recompute)
+        return kept + working_bytes(shape, load.tokens, forward, recompute=recompute)
     return kept_bytes(shape, targets, load.rows, load.length, forward, recompute=recompute)
 
 
@@ -69,6 +81,8 @@ def forward_of(shape: Architecture, config: Config) -> Forward:
         autocast=gpu,
         dropout=config.model.lora_dropout > 0,
         eager=config.model.attn_implementation == "eager",
+        rank=model.lora_r,
+        offloads=config.training.gradient_checkpointing == "offload",
     )
 
 
@@ -88,6 +102,15 @@ def _training(shape: Architecture, config: Config, load: Load, *, recompute: boo
     parts["activations"] = activation_bytes(shape, config, load, recompute=recompute)
     parts["output layer"] = _head(shape, config, load, trained_whole=trained.saved > 0)
     parts["weights unpacked"] = number_bytes(config) * _largest(shape)
+    forward = forward_of(shape, config)
+    if forward.kernels == "fast":
+        parts["adapter, as it is multiplied"] = _copies(shape, config)
+        if config.training.method == "sft":
+            parts["weights unpacked"] = _unpacked(shape, config)
+            work = working_bytes(shape, load.tokens, forward, recompute=recompute)
+            # There is one or the other.
+            beside = work + parts["weights unpacked"]
+            parts["output layer"] = max(0, _fast_head(shape, config, load) - beside)
     return Phase(name="training", parts=parts)
 
 
@@ -170,6 +193,40 @@ def _head(shape: Architecture, config: Config, load: Load, *, trained_whole: boo
         return 2 * FLOAT32 * load.rows * load.length * shape.hidden + cast
     labels = load.rows * load.answer
     return _LOGIT_GRADIENT_BYTES * labels * shape.vocabulary + cast
+
+
+def _fast_head(shape: Architecture, config: Config, load: Load) -> int:
+    """
+    The fast layers' loss: logits of a part of the labels, their places' values and gradients.
+
+    An output layer that is trained is cast; its gradient stands beside that of a step's passes
+    before.
+    """
+    width = number_bytes(config)
+    found = min(_LOGITS_PART, width * load.tokens * shape.vocabulary)
+    found += 2 * width * load.tokens * shape.hidden
+    if trained_weights(shape, config.model).saved:
+        found += width * shape.embedding_weights
+        passes = config.training.gradient_accumulation_steps
+        found += FLOAT32 * shape.embedding_weights if passes > 1 else 0
+    return found
+
+
+def _unpacked(shape: Architecture, config: Config) -> int:
+    """A layer's weights: those of most products wait unpacked for its backward pass."""
+    return round(number_bytes(config) * shape.linear_weights / shape.layers)
+
+
+def _copies(shape: Architecture, config: Config) -> int:
+    """Of the fast layers: A and B in the compute dtype, those of products together aligned."""
+    model, numbers = config.model, 0
+    wanted = {name.rpartition(".")[2] for name in model.lora_target_modules}
+    for group in _PRODUCTS:
+        members = [item for item in shape.linears if item.name in group]
+        rank = aligned(model.lora_r * sum(item.name in wanted for item in members))
+        if members:
+            numbers += rank * (members[0].inputs + sum(item.outputs for item in members))
+    return number_bytes(config) * numbers * shape.layers
 
 
 def _passing(shape: Architecture, config: Config, tokens: int) -> int:

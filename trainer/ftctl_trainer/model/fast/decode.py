@@ -139,7 +139,7 @@ class _State:
     def captured(self) -> Choose:
         """`step` as a graph: its kernels start at once, where by themselves they would wait."""
         tokens, before = self._numbers.clone(), self._at.clone()
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             self.step(tokens)  # what is compiled or looked up at first must be there
@@ -174,7 +174,7 @@ class _State:
         cache.keys[self._numbers, :, self._at] = k
         cache.values[self._numbers, :, self._at] = v
         # Heads that share keys stand as if they were that many tokens.
-        groups = q.unflatten(1, (shared, heads // shared))
+        groups = q.reshape(len(x), shared, heads // shared, -1)
         mask = seen.expand(-1, shared, heads // shared, -1)
         made = torch.nn.functional.scaled_dot_product_attention(
             groups, cache.keys, cache.values, mask, scale=attention.scale

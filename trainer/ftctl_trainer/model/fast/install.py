@@ -123,7 +123,7 @@ class FastModel:
 
     def _offload(self) -> Offload:
         if self._stream is None and self.inner.embed_tokens.weight.device.type == "cuda":
-            self._stream = torch.cuda.Stream()
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         return Offload(self._stream)
 
     def hidden(self, embedded: Tensor, positions: Tensor, lengths: Sequence[int]) -> Tensor:
