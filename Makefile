@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-unit test-integration test-llama-cpp check fix samples reference e2e e2e-long bench \
+.PHONY: demo test test-unit test-integration test-long test-llama-cpp check fix samples reference e2e e2e-long bench \
         images lock chart clean
 
 demo: $(VENV)/.local
@@ -24,6 +24,10 @@ test-unit: $(VENV)/.dev
 
 test-integration: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/integration
+
+# Every kind of interruption of every kind of training, some minutes: `make test` has one of each.
+test-long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long tests/integration
 
 # The export against llama.cpp's own programs, which come out of the convert image.
 test-llama-cpp: $(VENV)/.dev

@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ftctl.contract.evaluation import Evaluation
-from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.method_runs import grpo_run
+from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
-# What a model of random weights can learn in a few steps: to write vowels.
-REWARD = """
-def vowels(answer, row):
-    assert row["prompt"]["user_input"]
-    return sum(letter in "aeiou" for letter in answer.lower()) / 8
-"""
-SETTINGS: dict[str, dict[str, Any]] = {
-    "model": {"lora_dropout": 0.1},
-    "training": {
-        "method": "grpo",
-        "per_device_train_batch_size": 8,
-        "gradient_accumulation_steps": 2,
-        "max_steps": -1,
-        "num_train_epochs": 2,
-        "learning_rate": 0.05,
-    },
-    "grpo": {
-        "rewards": ["rewards.py:vowels"],
-        "num_generations": 8,
-        "max_completion_length": 8,
-        "beta": 0.01,
-    },
-    "testing": {"test": False},
-}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run trained to its end without a break."""
-    run = _run(tmp_path_factory.mktemp("finished"), model)
+    run = grpo_run(tmp_path_factory.mktemp("finished"), model)
     code, lines = run.train_now()
     assert code == 0, lines
     return run
@@ -71,7 +47,7 @@ def test_the_reward_rises_and_every_line_has_it(finished: TinyRun) -> None:
 def test_a_run_killed_in_its_second_epoch_goes_on_to_the_same_bytes(
     finished: TinyRun, model: Path, tmp_path: Path
 ) -> None:
-    run = _run(tmp_path, model)
+    run = grpo_run(tmp_path, model)
     assert run.interrupt_at(8, signal.SIGKILL)[0] == -signal.SIGKILL
     run.expire_lease()
     code, lines = run.train_now()
@@ -83,19 +59,8 @@ def test_a_run_killed_in_its_second_epoch_goes_on_to_the_same_bytes(
 
 
 def test_a_reward_that_raises_ends_the_run_in_words(model: Path, tmp_path: Path) -> None:
-    run = _run(tmp_path, model, reward="def vowels(answer, row):\n    return 1 / 0\n")
+    run = grpo_run(tmp_path, model, reward="def vowels(answer, row):\n    return 1 / 0\n")
     code, lines = run.train_now()
     assert code == 3, lines
     message = "rewards.py:2: the reward 'vowels' fails on row row-24: ZeroDivisionError"
     assert message in lines[-1]["message"]
-
-
-def _run(root: Path, model: Path, reward: str = REWARD) -> TinyRun:
-    return TinyRun(
-        root,
-        model,
-        SETTINGS,
-        train=list(action_rows(12)),
-        held_out=list(action_rows(4, first=24)),
-        reward_files={"rewards.py": reward},
-    ).write()

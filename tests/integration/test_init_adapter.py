@@ -13,7 +13,7 @@ from ftctl.contract.spec import ModelConfig
 from ftctl.errors import ConfigError, StorageError
 from ftctl.runs.adapters import find_adapter
 from ftctl.storage.adapters import pull_adapter, push_adapter
-from tests.integration.test_preferences import pairs, settings
+from tests.integration.method_runs import pairs, preferences
 from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
@@ -107,7 +107,7 @@ def _after(first: TinyRun, root: Path) -> TinyRun:
     return TinyRun(
         root,
         first.model,
-        settings("dpo"),
+        preferences("dpo"),
         train=pairs(24),
         held_out=pairs(4, first=24),
         init_adapter=source,

@@ -25,7 +25,7 @@ from ftctl_trainer.methods.progress import Counters, Progress
 from ftctl_trainer.model.load import load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision
-from tests.integration.test_preferences import pairs
+from tests.integration.method_runs import pairs
 from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TEMPLATE
 

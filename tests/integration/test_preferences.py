@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ftctl.contract.evaluation import Evaluation
-from ftctl.data.example import Example
-from ftctl.data.single import single_answers
+from tests.integration.method_runs import preference_run, preferences
 from tests.integration.tiny_model import action_rows, make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
@@ -35,7 +34,7 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def finished(method: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run trained to its end without a break."""
-    run = _run(tmp_path_factory.mktemp("finished"), model, method)
+    run = preference_run(tmp_path_factory.mktemp("finished"), model, method)
     code, lines = run.train_now()
     assert code == 0, lines
     return run
@@ -90,7 +89,7 @@ def test_what_is_handed_over_is_one_adapter(finished: TinyRun) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     method: str, finished: TinyRun, model: Path, tmp_path: Path
 ) -> None:
-    run = _run(tmp_path, model, method)
+    run = preference_run(tmp_path, model, method)
     # The second epoch has an order of its own.
     assert run.interrupt_at(8, signal.SIGKILL)[0] == -signal.SIGKILL
     run.expire_lease()
@@ -122,46 +121,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_rows_that_the_method_cannot_use_are_refused(
     asked: str, rows: list[dict[str, Any]], message: str, model: Path, tmp_path: Path
 ) -> None:
-    run = TinyRun(tmp_path, model, settings(asked), train=rows, held_out=[]).write()
+    run = TinyRun(tmp_path, model, preferences(asked), train=rows, held_out=[]).write()
     code, lines = run.train_now()
     assert code == 3
     assert message in lines[-1]["message"]
-
-
-def settings(method: str) -> dict[str, dict[str, Any]]:
-    """Of a run of two epochs."""
-    return {
-        "model": {"lora_dropout": 0.1},
-        "training": {
-            "method": method,
-            "max_steps": -1,
-            "num_train_epochs": 2,
-            "group_by_length": method == "orpo",
-        },
-        "testing": {"test": False},
-    }
-
-
-def pairs(count: int, *, first: int = 0) -> list[dict[str, Any]]:
-    """Polite answers are preferred to curt ones."""
-    return [
-        {
-            "id": row["id"],
-            "messages": [{"role": "user", "content": row["prompt"]["user_input"]}],  # type: ignore[index]
-            "chosen": "Certainly, it is done.",
-            "rejected": "No!",
-        }
-        for row in action_rows(count, first=first)
-    ]
-
-
-def _run(root: Path, model: Path, method: str) -> TinyRun:
-    train, held_out = pairs(24), pairs(4, first=24)
-    if method == "kto":
-        train, held_out = _single(train[:12]), _single(held_out)
-    return TinyRun(root, model, settings(method), train=train, held_out=held_out).write()
-
-
-def _single(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answers = single_answers([Example.model_validate(row) for row in rows])
-    return [answer.model_dump(exclude_defaults=True) for answer in answers]

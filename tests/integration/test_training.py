@@ -14,12 +14,11 @@ from ftctl.contract.status import Status
 from ftctl.storage.markers import download_folder
 from ftctl.storage.tombstones import write_tombstone
 from tests.event_files import scalars
+from tests.integration.method_runs import DROPOUT
 from tests.integration.tiny_model import action_rows, make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
-# Dropout draws random numbers in every step: a resume must go on with the right ones.
-DROPOUT: dict[str, dict[str, Any]] = {"model": {"lora_dropout": 0.2}}
 
 
 @pytest.fixture(scope="session")

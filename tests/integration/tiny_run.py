@@ -122,13 +122,17 @@ class TinyRun:
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]]]:
         """Wait for a stage; return its exit code and its log lines."""
         out, _ = process.communicate(timeout=WAIT_S)
+        return process.returncode, [_parsed(line) for line in out.splitlines()]
+
+    def hear(self, process: subprocess.Popen[str], *, step: int) -> list[dict[str, Any]]:
+        """Read a stage's log until it tells of a step; return its lines."""
+        assert process.stdout is not None
         lines = []
-        for line in out.splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                lines.append({"message": line, "not_json": True})
-        return process.returncode, lines
+        for text in process.stdout:
+            lines.append(_parsed(text))
+            if lines[-1].get("status", {}).get("step", 0) >= step:
+                return lines
+        raise AssertionError(f"no step {step} came:\n{lines}")
 
     def train_now(self) -> tuple[int, list[dict[str, Any]]]:
         """Run the train stage to its end."""
@@ -168,3 +172,10 @@ class TinyRun:
     def lines(self, name: str) -> list[dict[str, Any]]:
         """A file of JSON lines."""
         return [json.loads(line) for line in self.read(name).splitlines()]
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except json.JSONDecodeError:
+        return {"message": line, "not_json": True}

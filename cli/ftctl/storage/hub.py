@@ -20,7 +20,7 @@ def hub_commit(name: str, revision: str | None) -> str:
     """
     from huggingface_hub import HfApi
 
-    with _hub_errors(name, revision):
+    with hub_errors(name, revision):
         commit = HfApi().model_info(name, revision=revision).sha
     if commit is None:
         raise StorageError("the model hub named no commit", where=name)
@@ -35,7 +35,7 @@ def hub_snapshot(name: str, commit: str) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    with _hub_errors(name, commit):
+    with hub_errors(name, commit):
         return Path(snapshot_download(name, revision=commit, allow_patterns=list(MODEL_PATTERNS)))
 
 
@@ -52,8 +52,21 @@ def hub_file(name: str, revision: str | None, file: str) -> Path:
         return cached
     # One request that fails at once where there is no network; a download tries for half a minute.
     commit = hub_commit(name, revision)
-    with _hub_errors(name, revision):
+    with hub_errors(name, revision):
         return Path(hf_hub_download(name, file, revision=commit))
+
+
+def cached_hub_snapshot(name: str, commit: str) -> Path | None:
+    """A model's folder in the hub's cache, if all of it is there, without asking the hub."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        found = snapshot_download(
+            name, revision=commit, allow_patterns=list(MODEL_PATTERNS), local_files_only=True
+        )
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+        return None
+    return Path(found)
 
 
 def cached_hub_file(name: str, revision: str | None, file: str) -> Path | None:
@@ -76,7 +89,8 @@ def client_error() -> type[Exception]:
 
 
 @contextmanager
-def _hub_errors(name: str, revision: str | None) -> Iterator[None]:
+def hub_errors(name: str, revision: str | None) -> Iterator[None]:
+    """Turn what the hub's library raises about a model into ConfigError and StorageError."""
     from huggingface_hub import errors
 
     where = f"model.model_name={name}"

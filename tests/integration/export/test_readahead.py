@@ -20,7 +20,7 @@ from ftctl.storage.base import DamagedError, Store
 from ftctl.storage.open import open_store
 from ftctl_trainer.export.base import Description, StoredWeights, base_tensors, describe
 from ftctl_trainer.export.checksums import Checksums
-from ftctl_trainer.export.readahead import AHEAD_BLOCKS, KEPT_BLOCKS, StoredShards, check_rest
+from ftctl_trainer.export.readahead import AHEAD_BLOCKS, KEPT_BLOCKS, RemoteShards, check_rest
 from ftctl_trainer.export.tensors import Tensor, read_folder, read_shards
 from tests.integration.s3_server import Proxy, S3Server
 
@@ -68,7 +68,7 @@ class _Counted:
 
 
 def _read(store: Store, files: list[FileRecord], folder: Path) -> dict[str, Tensor]:
-    found = StoredShards(store, PREFIX, files, Checksums(folder / "checked"), block_bytes=BLOCK)
+    found = RemoteShards(store, PREFIX, files, Checksums(folder / "checked"), block_bytes=BLOCK)
     return read_shards(found.shards())
 
 
@@ -107,7 +107,7 @@ def test_any_order_is_read_and_checked(store: Store, shards: Path, tmp_path: Pat
 
 def test_memory_is_bounded_in_blocks(store: Store, shards: Path, tmp_path: Path) -> None:
     files = _stored(store, shards)
-    found = StoredShards(store, PREFIX, files, Checksums(tmp_path / "checked"), block_bytes=BLOCK)
+    found = RemoteShards(store, PREFIX, files, Checksums(tmp_path / "checked"), block_bytes=BLOCK)
 
     for tensor in read_shards(found.shards()).values():
         tensor.load()

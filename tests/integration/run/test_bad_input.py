@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -287,7 +288,8 @@ def test_a_disk_that_fills_up_in_the_last_stage_publishes_nothing_until_there_is
         done = workplace.ftctl("resume", published.run_id, f"storage.url={store}")
 
         assert done.code == 5, done.stderr
-        assert "tiny-Q8_0.gguf: no space is left to write this" in done.stderr
+        # Its files are written side by side: which of them meets the end is chance.
+        assert re.search(r"/gguf/[^/]+: no space is left to write this", done.stderr)
         assert "Traceback" not in done.stderr
         assert not any(
             (folder / name).exists() for name in ("_SUCCESS", "_FAILED", "gguf/_COMPLETE")

@@ -2,24 +2,27 @@
 The base model that an export begins with: its tensors, wherever its shards are.
 
 A base is a folder. It holds the shards, or `_base.json`, which says where they are (in another
-folder, or in a store, to be read by range) and whether they are rounded as in training. The
-processes of an export all open it by its path.
+folder, or in a store or at a hub, to be read by range) and whether they are rounded as in training.
+The processes of an export all open it by its path.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 from ftctl.contract.lineage import FileRecord
 from ftctl.contract.modelfiles import WEIGHTS_SUFFIX, model_files
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.status import Stored
+from ftctl.storage.base import Readable
 from ftctl.storage.files import os_errors
+from ftctl.storage.hub_files import HubFiles
 from ftctl.storage.open import open_store
 from ftctl_trainer.export.checksums import Checksums
 from ftctl_trainer.export.nf4 import Nf4, rounded
-from ftctl_trainer.export.readahead import StoredShards, check_rest
+from ftctl_trainer.export.readahead import RemoteShards, check_rest
 from ftctl_trainer.export.tensors import Tensor, read_folder, read_shards, shard_names
 
 DESCRIPTION = "_base.json"
@@ -34,13 +37,36 @@ class StoredWeights(Stored):
     prefix: str
     files: list[FileRecord]
 
+    def place(self) -> Readable:
+        """Where they are read from."""
+        return open_store(self.storage, default=self.default)
+
+
+class HubWeights(Stored):
+    """Shards of a hub's model at a commit."""
+
+    name: str
+    commit: str
+    files: list[FileRecord]
+    prefix: ClassVar[str] = ""
+
+    def place(self) -> Readable:
+        """Where they are read from."""
+        return HubFiles(self.name, self.commit)
+
 
 class Description(Stored):
-    """`_base.json`."""
+    """`_base.json`: a folder, or one of the places that are read by range."""
 
     folder: str | None = None
     stored: StoredWeights | None = None
+    hub: HubWeights | None = None
     nf4: Nf4 | None = None
+
+    @property
+    def remote(self) -> StoredWeights | HubWeights | None:
+        """Shards that are not on this machine."""
+        return self.stored or self.hub
 
 
 def describe(folder: Path, description: Description) -> None:
@@ -67,11 +93,11 @@ def base_tensors(folder: Path) -> dict[str, Tensor]:
 
     Raises:
         RunFailedError: a shard is missing, or a header is unreadable.
-        StorageError: the store does not answer.
+        StorageError: the store or the hub does not answer.
     """
     found = _description(folder)
-    if found.stored:
-        tensors = read_shards(_stored_shards(folder, found.stored).shards())
+    if found.remote:
+        tensors = read_shards(_shards(folder, found.remote).shards())
     else:
         tensors = read_folder(Path(found.folder or folder))
     return rounded(tensors, found.nf4) if found.nf4 else tensors
@@ -82,19 +108,18 @@ def check_base(folder: Path) -> None:
     Hold shards that were read by range to their sha256, those that no pass read to their end.
 
     Raises:
-        DamagedError: a shard is not what the model's marker says.
+        DamagedError: a shard is not what the model's marker, or the hub, says.
     """
-    if stored := _description(folder).stored:
-        store = open_store(stored.storage, default=stored.default)
-        check_rest(store, stored.prefix, stored.files, Checksums(folder / _CHECKED))
+    if remote := _description(folder).remote:
+        check_rest(remote.place(), remote.prefix, remote.files, Checksums(folder / _CHECKED))
 
 
-def _stored_shards(folder: Path, stored: StoredWeights) -> StoredShards:
-    by_name = {file.name: file for file in stored.files}
+def _shards(folder: Path, remote: StoredWeights | HubWeights) -> RemoteShards:
+    by_name = {file.name: file for file in remote.files}
     names = shard_names(folder, sorted(by_name))
-    return StoredShards(
-        open_store(stored.storage, default=stored.default),
-        stored.prefix,
+    return RemoteShards(
+        remote.place(),
+        remote.prefix,
         [by_name[name] for name in names],
         Checksums(folder / _CHECKED),
     )

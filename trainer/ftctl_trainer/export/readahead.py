@@ -1,5 +1,6 @@
 """
-Shards of a store, read by range: blocks fetched ahead in threads, each shard held to its sha256.
+Shards of a store or a hub, read by range: blocks fetched ahead in threads, each shard held to its
+sha256.
 
 A pass over a model goes through its shards from front to back, with few exceptions. So a block
 that is asked for brings those behind it along, and the last ones stay for a while: a tensor may be
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ftctl.contract.lineage import FileRecord
-from ftctl.storage.base import Store
+from ftctl.storage.base import Readable
 from ftctl_trainer.export.checksums import Checksums
 from ftctl_trainer.export.shards import Shard, whole
 
@@ -35,12 +36,12 @@ class _Block:
     length: int
 
 
-class StoredShards:
-    """Safetensors files below a prefix of a store, as shards. Safe to use from several threads."""
+class RemoteShards:
+    """Safetensors files below a prefix of a place, as shards. Safe to use from several threads."""
 
     def __init__(
         self,
-        store: Store,
+        store: Readable,
         prefix: str,
         files: Sequence[FileRecord],
         checksums: Checksums,
@@ -72,7 +73,7 @@ class StoredShards:
     def shards(self) -> list[Shard]:
         """All files, by number."""
         return [
-            StoredShard(self, number, file.name, self._where(number), file.size)
+            RemoteShard(self, number, file.name, self._where(number), file.size)
             for number, file in enumerate(self._files)
         ]
 
@@ -137,10 +138,10 @@ class StoredShards:
 
 
 @dataclass
-class StoredShard:
+class RemoteShard:
     """One of them."""
 
-    _shards: StoredShards
+    _shards: RemoteShards
     _number: int
     name: str
     where: str
@@ -151,7 +152,7 @@ class StoredShard:
 
 
 def check_rest(
-    store: Store, prefix: str, files: Sequence[FileRecord], checksums: Checksums
+    store: Readable, prefix: str, files: Sequence[FileRecord], checksums: Checksums
 ) -> None:
     """
     Read the shards whose sha256 is not known yet, as those that no pass has read to their end.
@@ -160,6 +161,6 @@ def check_rest(
         DamagedError: a shard has another sha256.
     """
     rest = [file for file in files if not checksums.knows(file)]
-    for shard in StoredShards(store, prefix, rest, checksums).shards():
+    for shard in RemoteShards(store, prefix, rest, checksums).shards():
         for start in range(0, shard.size, BLOCK_BYTES):
             shard.read(start, min(BLOCK_BYTES, shard.size - start))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftctl.contract.modelfiles import WEIGHTS_SUFFIX
 from ftctl.errors import RunFailedError
 from ftctl_trainer.export.shards import FileShard, Shard
 
@@ -83,8 +84,16 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
     Raises:
         RunFailedError: no such file, a shard of the index is missing, or a header is unreadable.
     """
-    names = shard_names(folder, sorted(file.name for file in folder.glob("*.safetensors")))
-    return read_shards(FileShard(folder / name) for name in names)
+    return read_shards(FileShard(folder / name) for name in shard_names(folder, _files(folder)))
+
+
+def has_shards(folder: Path) -> bool:
+    """Whether a folder has all shards of its model."""
+    try:
+        shard_names(folder, _files(folder))
+    except RunFailedError:
+        return False
+    return True
 
 
 def shard_names(folder: Path, there: list[str]) -> list[str]:
@@ -103,6 +112,10 @@ def shard_names(folder: Path, there: list[str]) -> list[str]:
     if missing := [name for name in wanted if name not in there]:
         raise RunFailedError(f"missing shard {missing[0]}", where=str(folder))
     return wanted
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob(f"*{WEIGHTS_SUFFIX}"))
 
 
 def read_file(file: Path) -> dict[str, Tensor]:

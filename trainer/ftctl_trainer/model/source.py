@@ -13,9 +13,11 @@ from ftctl.contract.operational import StorageConfig
 from ftctl.contract.runfile import ModelSource
 from ftctl.errors import ConfigError
 from ftctl.storage.base import Store
-from ftctl.storage.hub import hub_snapshot
+from ftctl.storage.hub import cached_hub_snapshot, hub_snapshot
+from ftctl.storage.hub_files import pull_hub_companions, readable_shards
 from ftctl.storage.models import has_model, pull_companions, pull_model
-from ftctl_trainer.export.base import Description, StoredWeights, describe
+from ftctl_trainer.export.base import Description, HubWeights, StoredWeights, describe
+from ftctl_trainer.export.tensors import has_shards
 from ftctl_trainer.model.cache import cache_errors, models_dir, sole_user
 from ftctl_trainer.model.gguf_cache import unpacked_folder, unpacked_gguf
 
@@ -46,13 +48,15 @@ def model_folder(source: ModelSource, store: Store) -> Path:
 
 def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: Path) -> Path:
     """
-    Return a base as `model_folder` does, but leave the shards of a stored one where they are.
+    Return a base as `model_folder` does, but leave the shards of the store or the hub there.
 
     Args:
         storage: how the processes of the export open `store`.
         folder: is made for the small files, and a description of where the shards are.
     Raises: as `model_folder`.
     """
+    if source.kind == "hub":
+        return _streamed_from_hub(source, folder)
     found = _at_hand(source)
     if found is not None:
         return found
@@ -64,6 +68,22 @@ def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: 
     config, default = storage
     stored = StoredWeights(storage=config, default=default, prefix=prefix, files=shards)
     describe(folder, Description(stored=stored))
+    return folder
+
+
+def _streamed_from_hub(source: ModelSource, folder: Path) -> Path:
+    """The hub's own cache where it has the whole model; else its small files, and a description."""
+    cached = cached_hub_snapshot(source.name, source.revision)
+    if cached is not None and has_shards(cached):
+        return cached
+    shards = readable_shards(source.name, source.revision)
+    if shards is None:
+        _log.info("downloading %s: its weights cannot be read by range", source.name)
+        return hub_snapshot(source.name, source.revision)
+    _log.info("reading %s from the model hub by range", source.name)
+    pull_hub_companions(source.name, source.revision, folder)
+    weights = HubWeights(name=source.name, commit=source.revision, files=shards)
+    describe(folder, Description(hub=weights))
     return folder
 
 
