@@ -118,6 +118,7 @@ class Checkpoints:
 
     def _upload(self, step: int, folder: Path, keep: int | None) -> None:
         prefix = self._keys.checkpoint(step)
+        self._lease.check()
         files = upload_folder(self._store, folder, prefix)
         # Metrics first: a resume drops the lines after the checkpoint, and can make up none.
         self._reporter.flush()

@@ -47,9 +47,9 @@ class Journal:
         """Write the file, if lines changed since the last time."""
         if not self._unsaved:
             return
-        self._unsaved = False
         body = "".join(f"{line}\n" for line in self._lines)
         self._store.write(self._key, body.encode())
+        self._unsaved = False
 
     def lines(self, model: type[LineT]) -> list[LineT]:
         """All lines."""

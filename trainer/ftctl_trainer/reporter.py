@@ -43,7 +43,8 @@ class StoreReporter:
     ) -> None:
         """
         Args:
-            check: raises StorageError once another holder writes this run; then no heartbeat is.
+            check: raises StorageError once another holder writes this run. It is asked before
+                every write: a machine that was away for a while knows nothing of the other.
         """
         self._store, self._run, self._check = store, run, check
         self._layout = RunLayout(run.run_id)
@@ -116,19 +117,21 @@ class StoreReporter:
     def event(self, kind: str, **data: Any) -> None:
         """Add a line to events.jsonl, at once."""
         with self._writing:
+            self._check()
             self._events.add(Event(time=now(), stage=self._status.stage, kind=kind, data=data))
             self._events.save()
 
     def flush(self) -> None:
         """Bring what metrics there are to the store."""
         with self._writing:
+            self._check()
             self._metrics.save()
 
     def rewind(self, step: int) -> None:
         """Drop the metrics after `step`: a run that resumes there writes them again."""
         with self._writing:
             self._metrics.keep(lambda line: Metrics.model_validate_json(line).step <= step)
-            self._metrics.save()
+            self.flush()
 
     def finish(self, state: State, phase: str, *, error: str | None = None, **data: Any) -> None:
         """Say how the stage ended; `data` goes into the event."""
@@ -146,9 +149,11 @@ class StoreReporter:
 
     def _write_status(self) -> None:
         with self._writing:
+            self._check()
             self._store.write(self._layout.status, self._status.model_dump_json().encode())
 
     def _write_index(self) -> None:
+        self._check()
         write_index(
             self._store,
             IndexRecord(
@@ -178,7 +183,6 @@ class StoreReporter:
         while not self._ending.wait(HEARTBEAT_S):
             self._update()
             try:
-                self._check()
                 self.flush()
                 self._write_status()
             except StorageError as error:

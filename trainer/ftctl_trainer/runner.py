@@ -145,7 +145,7 @@ def _is_done(store: Store, keys: RunLayout, run: RunFile, stage: Stage) -> bool:
 
 def _look(store: Store, keys: RunLayout, lease: RunLease, stop: threading.Event) -> None:
     """
-    With each heartbeat: is the run still ours, and still wanted?
+    Before whatever is told of the run: is it still ours, and still wanted?
 
     Whoever cancels may have no way to this process: a run of another machine, or one that was
     rendered and applied by others.
