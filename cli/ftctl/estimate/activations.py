@@ -77,7 +77,8 @@ def kept_bytes(
         a_layer = shape.hidden + aligned(forward.rank)
         numbers = (shape.layers + 2) * a_layer
         if forward.offloads:
-            numbers = 2 * (2 * shape.hidden + _heads(shape) + _lows(forward))
+            # What some halves keep, and gates of one layer.
+            numbers = 2 * (2 * shape.hidden + _heads(shape) + _lows(forward) + shape.intermediate)
         return rows * length * forward.number_bytes * numbers
     one = layer_bytes(shape, targets, rows, length, forward)
     if not recompute:

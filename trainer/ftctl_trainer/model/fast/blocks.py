@@ -13,7 +13,6 @@ half is computed again too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -261,14 +260,14 @@ def decoder_layer(
 
     Args:
         x: [T, H].
-        offload: takes what the halves keep, but for that of a feed-forward half that keeps all.
+        offload: takes what the halves keep.
     Returns:
         [T, H].
     """
     if offload is not None:
         with offload.unit():
             x = attention(x, rows)
-        with nullcontext() if mlp.keeps else offload.unit():
+        with offload.unit():
             return mlp(x)
     if attention.keeps or mlp.keeps or mlp.keeps_input:
         return mlp(attention(x, rows))

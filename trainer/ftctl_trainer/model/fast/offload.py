@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 # Smaller tensors are not worth a copy.
 _LEAST_BYTES = 2**20
+# Units whose copies out may be under way, and units that come back before they are wanted.
+_BEHIND, _AHEAD = 4, 2
 
 
 @dataclass
 class _Away:
-    """A tensor that is not on its device."""
+    """A tensor that is not on its device, of the unit of this number."""
 
-    host: Tensor
+    host: Tensor | None
     device: torch.device
-    unit: _Unit
+    unit: int
     back: Tensor | None = None
 
 
 @dataclass
 class _Unit:
-    """What is saved, and wanted, together; `before` is the one saved before it, wanted next."""
+    """What is saved, and wanted, together."""
 
-    before: _Unit | None
     away: list[_Away] = field(default_factory=list)
     leaving: list[Tensor] = field(default_factory=list)
     """Tensors whose copies may be under way."""
     event: Any = None
     """On a GPU: when its copies, out or back, are done."""
-    fetched: bool = False
 
 
 class Offload:
     """
     Copies what one pass saves to pinned main memory and back, beside the work of the layers.
 
-    While a unit is computed, that before it goes out, or in the backward pass the next one comes
-    back: on the device there is at most what two units save.
+    While a unit is computed, those before it go out, or in the backward pass those wanted next come
+    back: on the device there is what a few of them save.
     """
 
     def __init__(self, stream: Any = None) -> None:
@@ -54,24 +54,28 @@ class Offload:
             stream: a CUDA stream for the copies; None where the device is the CPU.
         """
         self._stream = stream
-        self._last: _Unit | None = None
+        # No unit knows the next, nor a tensor its unit: all must go with the last that autograd
+        # saves, and not wait for Python to look for circles.
+        self._units: list[_Unit] = []
 
     @contextmanager
     def unit(self) -> Iterator[None]:
         """What autograd saves within it goes out."""
-        unit = self._last = _Unit(self._last)
-        if unit.before is not None and unit.before.before is not None:
-            self._let_go(unit.before.before)
-        with saved_tensors_hooks(lambda tensor: self._out(tensor, unit), self._back):
+        number = len(self._units)
+        self._units.append(_Unit())
+        if number >= _BEHIND:
+            self._let_go(self._units[number - _BEHIND])
+        with saved_tensors_hooks(lambda tensor: self._out(tensor, number), self._back):
             yield
         if self._stream is not None:
-            unit.event = self._stream.record_event()
+            self._units[number].event = self._stream.record_event()
 
-    def _out(self, tensor: Tensor, unit: _Unit) -> Tensor | _Away:
+    def _out(self, tensor: Tensor, number: int) -> Tensor | _Away:
         if tensor.numel() * tensor.element_size() < _LEAST_BYTES:
             return tensor
+        unit = self._units[number]
         if self._stream is None:
-            away = _Away(tensor.clone(), tensor.device, unit)
+            host = tensor.clone()
         else:
             tensor = tensor.contiguous()  # else the copy would be made in two
             host = torch.empty_like(tensor, device="cpu", pin_memory=True)
@@ -79,9 +83,8 @@ class Offload:
             with torch.cuda.stream(self._stream):
                 host.copy_(tensor, non_blocking=True)
             unit.leaving.append(tensor)
-            away = _Away(host, tensor.device, unit)
-        unit.away.append(away)
-        return away
+        unit.away.append(_Away(host, tensor.device, number))
+        return unit.away[-1]
 
     def _let_go(self, unit: _Unit) -> None:
         """Free what has gone out: what takes its place waits for the copies."""
@@ -92,32 +95,33 @@ class Offload:
     def _back(self, kept: Tensor | _Away) -> Tensor:
         if not isinstance(kept, _Away):
             return kept
-        unit = kept.unit
-        self._fetch(unit)
-        if unit.event is not None:
-            torch.cuda.current_stream().wait_event(unit.event)
-        if unit.before is not None:
-            self._fetch(unit.before)
+        for number in range(kept.unit, max(kept.unit - _AHEAD, 0) - 1, -1):
+            self._fetch(self._units[number])
+        event = self._units[kept.unit].event
+        if event is not None:
+            torch.cuda.current_stream().wait_event(event)
         found, kept.back = kept.back, None
         if found is None:
             raise RuntimeError("what this backward pass needs has been given out: it runs once")
         return found
 
     def _fetch(self, unit: _Unit) -> None:
-        if unit.fetched:
+        """Start the copies back, once."""
+        if not unit.away:
             return
-        unit.fetched = True
         self._let_go(unit)
-        for away in unit.away:
-            away.back = torch.empty_like(away.host, device=away.device)
         if self._stream is None:
             for away in unit.away:
-                away.back = away.host
-            return
-        # The memory may be in use until the work before this is done.
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+                away.back, away.host = away.host, None
+        else:
             for away in unit.away:
-                assert away.back is not None
-                away.back.copy_(away.host, non_blocking=True)
-        unit.event = self._stream.record_event()
+                away.back = torch.empty_like(away.host, device=away.device)
+            # The memory may be in use until the work before this is done.
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                for away in unit.away:
+                    assert away.back is not None
+                    away.back.copy_(away.host, non_blocking=True)
+                    away.host = None  # torch keeps it until the copy is done
+            unit.event = self._stream.record_event()
+        unit.away = []
