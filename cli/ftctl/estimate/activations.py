@@ -12,6 +12,8 @@ from ftctl.estimate.trained import FLOAT32, targeted
 _SCORE_BYTES = 8
 # Of ranks, in the fast layers (trainer/ftctl_trainer/model/fast/projections.py).
 _ALIGNED = 64
+# Of so many layers one has its gates in main memory (model/fast/plan.py there).
+_GATES_OUT = 4
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,20 @@ def working_bytes(shape: Architecture, tokens: int, forward: Forward, *, recompu
     if recompute:
         numbers += 2 * shape.intermediate + _heads(shape) + _lows(forward)
     return tokens * forward.number_bytes * numbers
+
+
+def main_memory_bytes(shape: Architecture, tokens: int, forward: Forward) -> int:
+    """
+    Bytes that offloaded layers take outside the GPU.
+
+    Of every layer what enters its halves, the heads and what attention makes, of some the gates;
+    each is a block of PyTorch's pinned memory, whose sizes are powers of two.
+    """
+    half, query, kv = shape.hidden, shape.query_size, shape.kv_size
+    numbers = [half, half, query, query + 2 * kv] * shape.layers
+    numbers += [2 * shape.intermediate] * -(-shape.layers // _GATES_OUT)
+    sizes = [tokens * forward.number_bytes * count for count in numbers]
+    return sum(1 << (size - 1).bit_length() for size in sizes)
 
 
 def aligned(rank: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ftctl.contract.spec import Config
+from ftctl.estimate.activations import main_memory_bytes
 from ftctl.estimate.architecture import Architecture
-from ftctl.estimate.memory import LIBRARIES_BYTES
+from ftctl.estimate.load import Load
+from ftctl.estimate.memory import LIBRARIES_BYTES, forward_of
 from ftctl.estimate.trained import FLOAT32, state_bytes, trained_weights
 
 GIB = 2**30
@@ -44,13 +46,17 @@ def file_bytes(parameters: int, qtype: str) -> int:
     return round(parameters * _BITS[qtype] / 8)
 
 
-def train_host(shape: Architecture, config: Config) -> dict[str, int]:
+def train_host(shape: Architecture, config: Config, load: Load) -> dict[str, int]:
     """Memory of one process of the train stage outside its GPU."""
-    return {
+    parts = {
         "libraries": LIBRARIES_BYTES + _CUDA_HOST_BYTES,
         "weights being loaded": min(_SHARD_BYTES, _STORED_BYTES * shape.parameters),
         "checkpoint being saved": _checkpoint(shape, config),
     }
+    forward = forward_of(shape, config)
+    if forward.kernels == "fast" and forward.offloads:
+        parts["activations"] = main_memory_bytes(shape, load.tokens, forward)
+    return parts
 
 
 def reference_host(shape: Architecture) -> dict[str, int]:

@@ -31,8 +31,9 @@ _GPU_WASTE = 0.05
 # pieces: of the quickstart's 3.6 GiB a third.
 LIBRARIES_BYTES = GIB
 _CPU_WASTE = 0.4
-# Bytes of logits that the fast layers' loss has at a time (model/fast/head.py there).
-_LOGITS_PART = 2**29
+# Bytes of logits that the fast layers' loss has at a time: of one part of the labels, and of the
+# part before it (model/fast/head.py there).
+_LOGITS = 2 * 2**29
 # Rows that the held-out loss is taken of at once, at least (trainer/ftctl_trainer/methods/sft.py).
 _EVAL_ROWS = 8
 # Bytes a logit: compute dtype, its float32 copy, and the log-softmax over it; with its gradient.
@@ -197,13 +198,13 @@ def _head(shape: Architecture, config: Config, load: Load, *, trained_whole: boo
 
 def _fast_head(shape: Architecture, config: Config, load: Load) -> int:
     """
-    The fast layers' loss: logits of a part of the labels, their places' values and gradients.
+    The fast layers' loss: logits of some labels, their places' values and gradients.
 
     An output layer that is trained is cast; its gradient stands beside that of a step's passes
     before.
     """
     width = number_bytes(config)
-    found = min(_LOGITS_PART, width * load.tokens * shape.vocabulary)
+    found = min(_LOGITS, width * load.tokens * shape.vocabulary)
     found += 2 * width * load.tokens * shape.hidden
     if trained_weights(shape, config.model).saved:
         found += width * shape.embedding_weights

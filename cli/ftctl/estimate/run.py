@@ -89,7 +89,7 @@ def _of_shape(
         "recompute": recompute,
         "memory": found,
         "train_host": _of_node(
-            shape, config, host.train_host(shape, config) if on_gpu else _on_cpu(found)
+            shape, config, host.train_host(shape, config, load) if on_gpu else _on_cpu(found)
         ),
         "convert_host": host.convert_host(shape, config),
         "train_disk": host.train_disk(shape, config, gguf=gguf_bytes),

@@ -9,7 +9,9 @@ from ftctl.config import schema
         pytest.param("model.lora_r", "a whole number, at least 1 and at most 1024", id="range"),
         pytest.param("training.learning_rate", "a number, above 0 and at most 1", id="exclusive"),
         pytest.param("training.method", "one of sft, dpo, orpo, kto, grpo", id="choices"),
-        pytest.param("training.gradient_checkpointing", "true or false or auto", id="union"),
+        pytest.param(
+            "training.gradient_checkpointing", "true or false or one of auto, offload", id="union"
+        ),
         pytest.param("model.lora_target_modules", "a list of text (at least one)", id="list"),
         pytest.param("dataset.limit", "a whole number, at least 1 or null", id="nullable"),
         pytest.param("training.seed", "a whole number, at least 0 and below 4294967296", id="big"),

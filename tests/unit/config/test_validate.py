@@ -31,7 +31,8 @@ def test_a_good_configuration_is_a_config() -> None:
         ),
         pytest.param(
             {"training": {"gradient_checkpointing": "maybe"}},
-            "training.gradient_checkpointing is 'maybe'; allowed: true or false or auto",
+            "training.gradient_checkpointing is 'maybe'; "
+            "allowed: true or false or one of auto, offload",
             id="a-union-is-one-problem",
         ),
         pytest.param(

@@ -11,8 +11,10 @@ from ftctl.contract.spec import Config, ModelConfig
 from ftctl.errors import ConfigError
 from ftctl.estimate.activations import Forward, kept_bytes
 from ftctl.estimate.architecture import Architecture, Linear, from_config
+from ftctl.estimate.facts import Rows
 from ftctl.estimate.fits import check_fits
-from ftctl.estimate.load import Load
+from ftctl.estimate.host import train_host
+from ftctl.estimate.load import Load, load_of
 from ftctl.estimate.memory import forward_of, phases, resident_bytes
 from ftctl.estimate.run import estimate_run
 from ftctl.estimate.trained import state_bytes, trained_weights
@@ -21,6 +23,10 @@ GIB = 2**30
 SEVEN = tuple(ModelConfig().lora_target_modules)
 # The llama of 8.04B weights that the figures below were measured with.
 LLAMA_8B = Architecture("llama", 32, 4096, 14336, 32, 8, 128, 129_024)
+LLAMA_3B = Architecture("llama", 28, 3072, 8192, 24, 8, 128, 129_024)
+LLAMA_1B = Architecture("llama", 16, 2048, 8192, 32, 8, 64, 129_024)
+HEAD = {"modules_to_save": ["lm_head"]}
+OFFLOAD = {"training": {"gradient_checkpointing": "offload"}}
 SMOLLM2 = Architecture("llama", 30, 576, 1536, 9, 3, 64, 49_152, tied=True)
 
 
@@ -149,6 +155,43 @@ class TestAgainstMeasurements:
         total = sum(size for name, size in parts.items() if name != "CUDA context")
         assert total / GIB == pytest.approx(measured_gib, rel=0.1)
 
+    @pytest.mark.parametrize(
+        ("shape", "tokens", "settings", "measured_gib"),
+        [
+            pytest.param(LLAMA_8B, 4_096, {}, 8.5, id="8b"),
+            pytest.param(LLAMA_8B, 4_096, {"model": {"lora_r": 64}}, 10.3, id="8b-rank-64"),
+            pytest.param(LLAMA_8B, 8_192, OFFLOAD, 8.6, id="8b-in-main-memory"),
+            pytest.param(LLAMA_1B, 16_384, {}, 4.1, id="1b"),
+            pytest.param(LLAMA_1B, 4_096, {"model": HEAD}, 7.6, id="1b-output-layer"),
+            pytest.param(LLAMA_3B, 8_192, {"model": {"lora_r": 32}}, 6.6, id="3b-rank-32"),
+            pytest.param(LLAMA_3B, 4_096, {"model": HEAD}, 12.3, id="3b-output-layer"),
+        ],
+    )
+    def test_settings_that_the_formulas_were_not_made_from(
+        self, shape: Architecture, tokens: int, settings: dict[str, Any], measured_gib: float
+    ) -> None:
+        """As above; AdamW in float32."""
+        sections: dict[str, dict[str, Any]] = {
+            "model": {"modules_to_save": [], "lora_dropout": 0},
+            "training": {"optim": "adamw_torch_fused", "gradient_accumulation_steps": 1},
+        }
+        for name, more in settings.items():
+            sections[name] = sections[name] | more
+        found = phases(shape, config(**sections), Load(1, tokens, tokens), recompute=True)
+        parts = next(phase for phase in found if phase.name == "training").parts
+        total = sum(size for name, size in parts.items() if name != "CUDA context")
+        assert total / GIB == pytest.approx(measured_gib, rel=0.05)
+
+    def test_the_reference_settings(self) -> None:
+        """Reserved was 14.5 GiB; pages of the optimizer's state are not PyTorch's."""
+        settings = Config.model_validate({"model": {"lora_dropout": 0.1}})
+        rows = Rows(train=[2048, 300, 400, 500], answers=2048, exact=True)
+        found = phases(LLAMA_8B, settings, load_of(settings, rows), recompute=True)
+        parts = next(phase for phase in found if phase.name == "training").parts
+        left_out = ("CUDA context", "optimizer")
+        total = sum(size for name, size in parts.items() if name not in left_out)
+        assert total / GIB == pytest.approx(14.5, rel=0.05)
+
     def _training_parts(self, tokens: int, *, recompute: bool, optim: str) -> dict[str, int]:
         settings = config(
             model={"modules_to_save": [], "lora_dropout": 0},
@@ -199,6 +242,33 @@ class TestAgainstMeasurements:
     def test_the_base_of_the_8b_llama_in_4_bits(self) -> None:
         # 43 GiB at 8,192 tokens and 62 at 12,288 leave 5 GiB at none.
         assert resident_bytes(LLAMA_8B, config()) / GIB == pytest.approx(5.4, rel=0.05)
+
+
+class TestTogether:
+    """Rows of a step go through the fast layers together, as far as they may."""
+
+    @pytest.mark.parametrize(
+        ("training", "tokens"),
+        [
+            pytest.param({}, 1_700, id="all-rows-of-a-step"),
+            pytest.param({"max_seq_length": 900}, 900, id="as-far-as-a-row-may-reach"),
+            pytest.param({"gradient_accumulation_steps": 1}, 800, id="one-row"),
+            pytest.param({"packing": True}, 2_048, id="packed-rows-are-full"),
+            pytest.param({"neftune_noise_alpha": 5}, 800, id="noise-is-by-row"),
+            pytest.param({"method": "dpo"}, 1_600, id="pairs"),
+        ],
+    )
+    def test_tokens_of_a_pass(self, training: dict[str, Any], tokens: int) -> None:
+        rows = Rows(train=[100, 800, 500, 300, 90], answers=100, exact=True)
+        assert load_of(config(training=training), rows).tokens == tokens
+
+    def test_main_memory_takes_what_waits_there(self) -> None:
+        settings = config(training={"gradient_checkpointing": "offload"})
+        load = Load(1, 8_192, 8_192)
+        parts = train_host(LLAMA_8B, settings, load)
+        # 64 MiB what enters halves and what attention makes, 96 q, k and v; gates 448: as blocks.
+        assert parts["activations"] == 2**20 * (32 * (3 * 64 + 128) + 8 * 512)
+        assert "activations" not in train_host(LLAMA_8B, config(), load)
 
 
 class TestFits:

@@ -28,6 +28,7 @@ def test_eager_attention_keeps_its_scores() -> None:
     [
         pytest.param(True, 1000, True, id="asked-for"),
         pytest.param(False, 1, False, id="asked-against"),
+        pytest.param("offload", 1000, True, id="offload-is-for-other-layers"),
         pytest.param("auto", 22, True, id="auto-would-fill-the-memory"),
         pytest.param("auto", 100, False, id="auto-with-room"),
     ],

@@ -91,6 +91,8 @@ def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Gr
     """Decide what is kept for the backward pass; return whether the trainer is to recompute."""
     setting, fast = training.gradient_checkpointing, fast_model(tuned)
     if fast is None:
+        if setting == "offload":
+            _log.info("nothing waits in main memory but what the fast layers keep on a GPU")
         return group.from_first(
             lambda: recomputes(setting, tuned, method.lengths, method.batch_rows)
         )

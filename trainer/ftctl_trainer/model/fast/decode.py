@@ -55,7 +55,9 @@ def answers(
         state = _State(fast, prompts, most)
         tokens = [choose(state.read())]
         ended = torch.isin(tokens[0], stops)
-        step = state.captured() if device.type == "cuda" and most > 1 else state.step
+        # What repeats its bits may wait for the device, which a graph cannot.
+        graph = device.type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+        step = state.captured() if graph and most > 1 else state.step
         while len(tokens) < most:
             if len(tokens) % _LOOK == 0 and bool(ended.all()):
                 break

@@ -110,18 +110,17 @@ class Offload:
         if not unit.away:
             return
         self._let_go(unit)
-        if self._stream is None:
-            for away in unit.away:
-                away.back, away.host = away.host, None
-        else:
-            for away in unit.away:
-                away.back = torch.empty_like(away.host, device=away.device)
+        waiting = [(away, away.host) for away in unit.away if away.host is not None]
+        for away, host in waiting:
+            # torch keeps it until a copy is done.
+            away.host = None
+            away.back = host if self._stream is None else torch.empty_like(host, device=away.device)
+        if self._stream is not None:
             # The memory may be in use until the work before this is done.
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
-                for away in unit.away:
+                for away, host in waiting:
                     assert away.back is not None
-                    away.back.copy_(away.host, non_blocking=True)
-                    away.host = None  # torch keeps it until the copy is done
+                    away.back.copy_(host, non_blocking=True)
             unit.event = self._stream.record_event()
         unit.away = []
