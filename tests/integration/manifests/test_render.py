@@ -139,7 +139,7 @@ def test_push_brings_data_and_model_to_the_store_and_a_digest_then_needs_no_file
     assert pushed.stderr == (
         f"The same run, from a machine that has none of its files: {' '.join(pins)}\n"
     )
-    assert pull_record(store, digest).rows == {"train": 12, "eval": 4}
+    assert pull_record(store, digest).rows == {"train": 14, "eval": 2}
     from ftctl.contract.runfile import ModelSource
 
     assert has_model(store, ModelSource.model_validate(run["model"]))
