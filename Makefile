@@ -13,9 +13,11 @@ PIP     = $(BIN)/python -m pip install --disable-pip-version-check --quiet
 demo: $(VENV)/.local
 	$(BIN)/ftctl run experiment=quickstart
 
+# Most tests wait for a process of one thread: two at once take little more than half the time.
+WORKERS ?= 2
 test: $(VENV)/.dev
 	rm -f .coverage*
-	$(BIN)/python -m coverage run -m pytest tests/unit tests/integration
+	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile tests/unit tests/integration
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
