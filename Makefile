@@ -102,7 +102,7 @@ lock: $(VENV)/.dev
 	$(LOCK) docker/build.in -o docker/build.txt
 	$(LOCK) --override docker/overrides.txt --extra train --extra wandb --extra mlflow pyproject.toml docker/torch.in \
 	    -o docker/train/requirements.txt
-	$(LOCK) --override docker/overrides.txt --extra convert pyproject.toml docker/torch.in \
+	$(LOCK) --override docker/overrides.txt --extra convert --extra sweep pyproject.toml docker/torch.in \
 	    -c docker/train/requirements.txt -o docker/convert/requirements.txt
 
 clean:

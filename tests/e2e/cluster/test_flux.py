@@ -74,6 +74,8 @@ def test_commits_train_and_syncs_do_not(cluster: Cluster, laptop: Laptop, repo: 
     assert len(made) == 2
     manifest = store.read(done.manifest)
 
+    _sync(laptop, None)
+    assert jobs_of(cluster, laptop) == made
     (repo.folder / "README").write_text("nothing of a run\n")
     _sync(laptop, repo.commit("Say what this is"))
     assert jobs_of(cluster, laptop) == made

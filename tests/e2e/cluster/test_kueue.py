@@ -11,6 +11,7 @@ import pytest
 from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.engine import serves
+from ftctl.contract.labels import run_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
 from tests.e2e.cluster.laptop import STEPS, Laptop, stage_of, until
@@ -52,6 +53,20 @@ def test_runs_go_one_after_the_other_and_know_their_place(laptop: Laptop, queue:
     assert laptop.ftctl("cancel", first, *laptop.storage).code == 0
     until(lambda: train_of(laptop, second)[0], lambda state: state == "pending", 60)
     assert train_of(laptop, third)[0] == "queued"
+
+
+def test_pods_that_train_together_are_admitted_together(
+    laptop: Laptop, queue: Queue, cluster: Cluster
+) -> None:
+    """The quota has room for one of two."""
+    run_id = laptop.submit(*QUEUED, "cluster.nodes=2")
+
+    look = partial(train_of, laptop, run_id)
+    until(look, lambda found: "insufficient" in found[1] and "nvidia.com/gpu" in found[1], 60)
+
+    assert look()[0] == "queued"
+    selector = run_selector(run_id, "train")
+    assert list(cluster.list(kinds.POD, laptop.namespace, labels=selector)) == []
 
 
 def test_a_run_that_is_preempted_goes_on_from_its_checkpoint(

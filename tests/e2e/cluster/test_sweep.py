@@ -68,6 +68,25 @@ def test_six_runs_two_at_once_give_a_table_and_the_best(laptop: Laptop, cluster:
     assert alive(cluster, laptop) == set()
 
 
+@pytest.mark.long
+def test_the_launcher_searches(laptop: Laptop, cluster: Cluster) -> None:
+    rate = "training.learning_rate=tag(log,interval(1e-4,1e-3))"
+    sweep_id = begin(laptop, "--search=4", *STEPS, rate, "model.lora_r=interval(4,8)")
+    until(lambda: launcher_ended(cluster, laptop, sweep_id), bool, _SWEEP_S)
+
+    told = laptop.ftctl("sweep", sweep_id, "--json", *laptop.storage)
+
+    assert told.code == 0, told.stderr
+    runs = told.values["runs"]
+    assert [run["state"] for run in runs] == ["succeeded"] * 4
+    assert len({tuple(run["values"].values()) for run in runs}) == 4
+    assert all(1e-4 <= float(run["values"]["training.learning_rate"]) <= 1e-3 for run in runs)
+    assert all(4 <= int(run["values"]["model.lora_r"]) <= 8 for run in runs)
+    alias = read_alias(laptop.store(), "e2e-best")
+    assert alias is not None
+    assert alias.run_id == told.values["best"] == runs[0]["run_id"]
+
+
 def test_a_sweep_that_is_cancelled_leaves_nothing_running(laptop: Laptop, cluster: Cluster) -> None:
     sweep_id = begin(laptop, "training.max_steps=500", *SWEPT)
     until(lambda: alive(cluster, laptop), lambda runs: len(runs) == AT_ONCE, _STOP_S)

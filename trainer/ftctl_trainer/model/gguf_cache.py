@@ -85,7 +85,12 @@ def _unpack(path: Path, folder: Path) -> None:
     model.hf_quantizer = None
     model = model.to(torch.bfloat16)
     model.config.dtype = torch.bfloat16
+    # Of processes that train together transformers has the first alone write; this folder is of
+    # one machine, and which of its processes unpacks is chance.
+    model.should_save_on_this_rank = lambda *_, **__: True
     model.save_pretrained(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise RuntimeError(f"transformers has written no weights to {folder}")
     tokenizer.save_pretrained(folder)
 
 
