@@ -54,7 +54,7 @@ check: $(VENV)/.dev
 e2e: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/e2e
 
-# What takes a quarter of an hour or more: the quickstart through the cluster.
+# What takes a quarter of an hour or more: the quickstart through the cluster, and sweeps.
 e2e-long: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long tests/e2e
 

@@ -28,10 +28,10 @@ SWEPT = (
     "training.learning_rate=" + ",".join(f"{n}e-5" for n in range(1, 51)),
     "model.lora_r=range(4,14)",
 )
-# No real node here has so much memory; the launcher needs little, and goes to one.
+# No real node here has so much memory, and simulated ones have no disk; the launcher needs little.
 ELSEWHERE = (
-    "cluster.resources.train.memory=100Gi",
-    "cluster.resources.convert.memory=100Gi",
+    "cluster.resources.train={memory: 100Gi, ephemeral_storage: '0'}",
+    "cluster.resources.convert={memory: 100Gi, ephemeral_storage: '0'}",
     f"cluster.tolerations=[{{key: {TAINT}, operator: Exists}}]",
 )
 SUBMITTED_WITHIN_S = 30
