@@ -22,7 +22,7 @@ from ftctl.contract.pods import COMPLETION_INDEX, CONFIG_PATH, WORK_DIR
 from ftctl.report.collect import collect_status
 from tests.e2e.cluster.conftest import new_namespace, reachable_server
 from tests.e2e.cluster.exit_codes import watched_exit_codes
-from tests.e2e.cluster.killing import kill
+from tests.e2e.cluster.killing import kill_all
 from tests.e2e.cluster.laptop import Laptop, stage_of, until
 
 STEPS, SAVE_STEPS = 16, 2
@@ -75,7 +75,7 @@ def test_a_pod_that_is_killed_restarts_both_and_the_adapter_is_that_of_one(
         until(lambda: laptop.store().stat(saved), bool, _TRAIN_S)
         first = train_pods(cluster, laptop, run_id)
         assert len(first) == 2
-        kill(laptop.namespace, first[lost], "train")
+        kill_all(laptop.namespace, first[lost], "train")
         weights = trained(laptop, run_id)
         until(lambda: train_of(laptop, run_id)["state"], lambda state: state == "succeeded", _END_S)
 

@@ -11,9 +11,11 @@ from ftctl.cluster.client import Cluster
 from ftctl.cluster.observed import condition
 from ftctl.contract.labels import RUN, all_selector, launcher_selector
 from ftctl.storage.aliases import read_alias
+from ftctl.storage.sweeps import read_sweep
 from tests.e2e.cluster.laptop import STEPS, Laptop, until
 
 SWEPT = ("training.learning_rate=2e-4,4e-4,6e-4", "model.lora_r=4,8")
+SEARCHED = ("training.learning_rate=tag(log,interval(1e-4,1e-3))", "model.lora_r=interval(4,8)")
 AT_ONCE = 2
 _SWEEP_S = 2400
 _STOP_S = 300
@@ -43,6 +45,14 @@ def launcher_ended(cluster: Cluster, laptop: Laptop, sweep_id: str) -> bool:
     return bool(jobs) and bool(condition(jobs[0], "Complete") or condition(jobs[0], "Failed"))
 
 
+def assert_chosen(runs: list[dict[str, str]]) -> None:
+    """Each has values of its own, from the ranges that are searched."""
+    assert len({tuple(values.values()) for values in runs}) == len(runs)
+    for values in runs:
+        assert 1e-4 <= float(values["training.learning_rate"]) <= 1e-3
+        assert 4 <= int(values["model.lora_r"]) <= 8
+
+
 @pytest.mark.long
 def test_six_runs_two_at_once_give_a_table_and_the_best(laptop: Laptop, cluster: Cluster) -> None:
     sweep_id = begin(laptop, *STEPS, *SWEPT)
@@ -69,9 +79,8 @@ def test_six_runs_two_at_once_give_a_table_and_the_best(laptop: Laptop, cluster:
 
 
 @pytest.mark.long
-def test_the_launcher_searches(laptop: Laptop, cluster: Cluster) -> None:
-    rate = "training.learning_rate=tag(log,interval(1e-4,1e-3))"
-    sweep_id = begin(laptop, "--search=4", *STEPS, rate, "model.lora_r=interval(4,8)")
+def test_a_search_of_four_gives_the_best(laptop: Laptop, cluster: Cluster) -> None:
+    sweep_id = begin(laptop, "--search=4", *STEPS, *SEARCHED)
     until(lambda: launcher_ended(cluster, laptop, sweep_id), bool, _SWEEP_S)
 
     told = laptop.ftctl("sweep", sweep_id, "--json", *laptop.storage)
@@ -79,12 +88,22 @@ def test_the_launcher_searches(laptop: Laptop, cluster: Cluster) -> None:
     assert told.code == 0, told.stderr
     runs = told.values["runs"]
     assert [run["state"] for run in runs] == ["succeeded"] * 4
-    assert len({tuple(run["values"].values()) for run in runs}) == 4
-    assert all(1e-4 <= float(run["values"]["training.learning_rate"]) <= 1e-3 for run in runs)
-    assert all(4 <= int(run["values"]["model.lora_r"]) <= 8 for run in runs)
+    assert_chosen([run["values"] for run in runs])
     alias = read_alias(laptop.store(), "e2e-best")
     assert alias is not None
     assert alias.run_id == told.values["best"] == runs[0]["run_id"]
+
+
+def test_the_launcher_chooses_the_runs_of_a_search(laptop: Laptop, cluster: Cluster) -> None:
+    """By what is in its image. No node takes the runs, which stay as they are."""
+    nowhere = ("cluster.node_selector={ftctl.dev/none: here}", "cluster.node_selector_convert={}")
+    sweep_id = begin(laptop, "--search=4", *SEARCHED, *nowhere)
+
+    until(lambda: alive(cluster, laptop), lambda runs: len(runs) == AT_ONCE, _STOP_S)
+
+    sweep = read_sweep(laptop.store(), sweep_id)
+    assert {child.run_id for child in sweep.children} == alive(cluster, laptop)
+    assert_chosen([child.values for child in sweep.children])
 
 
 def test_a_sweep_that_is_cancelled_leaves_nothing_running(laptop: Laptop, cluster: Cluster) -> None:
