@@ -33,6 +33,9 @@ SETTINGS = (
     f"training.save_steps={SAVE_STEPS}",
     f"training.eval_steps={STEPS}",
     "testing.test=false",
+    # Both pods at once on a small node, beside the convert stage, which waits here and is no more.
+    "cluster.resources.train.memory=3Gi",
+    "cluster.resources.convert.memory=1Gi",
 )
 TWO = "cluster.nodes=2"
 _TRAIN_S = 600
