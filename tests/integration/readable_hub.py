@@ -27,7 +27,7 @@ class Hub:
     folder: Path
     ranges: bool = True
     faults: tuple[str, ...] = ()
-    """What meets the first requests for each range: an HTTP status, or `cut`."""
+    """What meets the first requests for each range: an HTTP status, `cut` or `silent`."""
     damaged: bool = False
     asked: list[tuple[str, str]] = field(default_factory=list)
     """File and range of every request for weights."""
@@ -125,7 +125,10 @@ class _Handler(BaseHTTPRequestHandler):
         if number >= len(self.hub.faults):
             return False
         fault = self.hub.faults[number]
-        if fault == "cut":
+        if fault == "silent":  # for longer than a client waits
+            self.rfile.read(1)
+            self.close_connection = True
+        elif fault == "cut":
             self.send_response(206)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -207,8 +207,8 @@ def test_each_seed_chooses_held_out_rows_and_only_that_is_composed_for_each(
     drawn += ["dataset.eval=null", "dataset.eval_fraction=0.25"]
     swept = ["training.learning_rate=1e-3,2e-3,3e-3,4e-3", "training.seed=1,2,3"]
     plan = told(ftctl("sweep", "--yes", "--json", "--dry-run", *drawn, *swept))
-    # The sweep's own, its first and last run, the end of each key, and the seed between.
-    assert len(composed) == 6
+    # The sweep's own, and of each seed the runs of the first and the last rate.
+    assert len(composed) == 7
     ids = {tuple(run["values"].values()): run["run_id"] for run in plan["runs"]}
     assert len(set(ids.values())) == 12
 
@@ -216,6 +216,24 @@ def test_each_seed_chooses_held_out_rows_and_only_that_is_composed_for_each(
     submitted = ftctl("submit", "--dry-run", "--json", *drawn, *one)
 
     assert json.loads(submitted.stdout)["run_id"] == ids[("0.003", "2")]
+
+
+@pytest.mark.parametrize("order", ["null,FILE", "FILE,null"])
+def test_a_seed_may_choose_held_out_rows_beside_one_of_two_data_sets(
+    cluster: Cluster, settings: list[str], order: str
+) -> None:
+    [file] = [one.partition("=")[2] for one in settings if one.startswith("dataset.eval=")]
+    kept = [one for one in settings if not one.startswith("dataset.eval=")]
+    kept.append("dataset.eval_fraction=0.25")
+    swept = [f"dataset.eval={order.replace('FILE', file)}", "training.seed=1,2"]
+    plan = told(ftctl("sweep", "--yes", "--json", "--dry-run", *kept, *swept))
+
+    ids = {tuple(run["values"].values()): run["run_id"] for run in plan["runs"]}
+    assert len(ids) == 4
+    for (held_out, seed), run_id in ids.items():
+        one = [f"dataset.eval={held_out}", f"training.seed={seed}"]
+        submitted = ftctl("submit", "--dry-run", "--json", *kept, *one)
+        assert json.loads(submitted.stdout)["run_id"] == run_id
 
 
 def test_from_here_needs_no_launcher(store: Store, cluster: Cluster, settings: list[str]) -> None:

@@ -208,6 +208,13 @@ def _record_failure(context: StageContext, reporter: StoreReporter, error: Excep
     except StorageError as lost:
         _log.warning("the run's state is left to its new holder: %s", lost)
         return
+    try:
+        _describe_failure(context, reporter, error)
+    except StorageError as unwritten:  # what ended the stage matters more
+        _log.warning("the run's state was not written: %s", unwritten)
+
+
+def _describe_failure(context: StageContext, reporter: StoreReporter, error: Exception) -> None:
     if isinstance(error, StoppedError):
         cancelled = context.store.stat(context.layout.cancelled) is not None
         reporter.finish("cancelled" if cancelled else "stopped", "stopped", reason=error.what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,29 +158,31 @@ def _runs(
     The runs of all combinations.
 
     Where keys differ that no file is read for, one is composed, and the others are made from it;
-    that this gives the same shows at the last of all.
+    that this gives the same shows at their last values, beside all values of the other keys.
     """
     from ftctl.runs.vary import can_vary
 
     first, last = combinations[0], combinations[-1]
     changed = [axis.key for axis in axes if can_vary(axis.key)]
-    end = planner.prepared(last).run.content_hash
 
-    def is_free(key: str) -> bool:
-        made = varied_run(planner.prepared(first).run, {key: last[key]})
-        return made.content_hash == planner.prepared({**first, key: last[key]}).run.content_hash
+    def is_same(values: Mapping[str, str], free: Sequence[str]) -> bool:
+        begin, end = ({key: ends[key] for key in free} for ends in (first, last))
+        made = varied_run(planner.prepared({**values, **begin}).run, end)
+        return made.content_hash == planner.prepared({**values, **end}).run.content_hash
 
-    def guesses() -> Iterator[list[str]]:
-        yield changed
+    def is_same_everywhere(free: Sequence[str]) -> bool:
+        """Another key may decide: a seed chooses held-out rows where a data set brings none."""
+        others = {
+            tuple(value for key, value in values.items() if key not in free): values
+            for values in combinations
+        }
+        return all(is_same(values, free) for values in others.values())
+
+    free = changed
+    if not is_same_everywhere(free):
         # As a seed that chooses the held-out rows is not.
-        yield [key for key in changed if is_free(key)]
-        yield []
-
-    for free in guesses():
-        prepared, runs = _made(combinations, free, planner)
-        if runs[-1].content_hash == end:
-            break
-    return prepared, runs
+        free = [key for key in changed if is_same(first, [key])]
+    return _made(combinations, free if is_same_everywhere(free) else [], planner)
 
 
 def _made(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ftctl.contract.lineage import FileRecord
 from ftctl.contract.modelfiles import MODEL_PATTERNS, WEIGHTS_SUFFIX
+from ftctl.errors import StorageError
 from ftctl.storage.base import NotFoundError
 from ftctl.storage.hub import hub_errors
 
@@ -48,13 +50,10 @@ class HubFiles:
         """
         from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
-        headers = self._headers({"Range": "bytes=0-7"})
         # As a stream, whose body is left: it may be a whole shard.
         with (
             self._errors(key) as url,
-            http_stream_backoff(
-                "GET", url, headers=headers, retry_on_status_codes=_RETRIED
-            ) as answer,
+            http_stream_backoff("GET", url, **self._request({"Range": "bytes=0-7"})) as answer,
         ):
             hf_raise_for_status(answer)
             return bool(answer.status_code == _PARTIAL)
@@ -63,16 +62,22 @@ class HubFiles:
         from huggingface_hub.utils import hf_raise_for_status, http_backoff
 
         with self._errors(key) as url:
-            answer = http_backoff(
-                "GET", url, headers=self._headers(headers), retry_on_status_codes=_RETRIED
-            )
+            answer = http_backoff("GET", url, **self._request(headers))
             hf_raise_for_status(answer)
+            if headers and answer.status_code != _PARTIAL:
+                raise StorageError("the model hub sent another range than was asked for", where=url)
             return bytes(answer.content)
 
-    def _headers(self, headers: dict[str, str]) -> dict[str, str]:
+    def _request(self, headers: dict[str, str]) -> dict[str, Any]:
+        from huggingface_hub import constants
         from huggingface_hub.utils import build_hf_headers
 
-        return {**build_hf_headers(), **headers}
+        return {
+            "headers": {**build_hf_headers(), **headers},
+            # The library's own client waits for ever.
+            "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            "retry_on_status_codes": _RETRIED,
+        }
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[str]:

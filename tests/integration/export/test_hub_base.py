@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,17 @@ NAME = "tiny"  # as the runs of the folder have it: the GGUF's metadata tells th
 
 
 @pytest.fixture
-def hub(handoff: Handoff) -> Hub:
-    return Hub(NAME, handoff.base)
+def hub(handoff: Handoff, tmp_path: Path) -> Hub:
+    """It has the weights in another format, too, which are no part of the model."""
+    folder = Path(shutil.copytree(handoff.base, tmp_path / "model"))
+    (folder / "consolidated.safetensors").write_bytes(b"of no use here")
+    return Hub(NAME, folder)
 
 
 def test_its_weights_are_read_by_range_and_the_bytes_are_a_folders(
     hub: Hub, handoff: Handoff, finished: TinyRun, tmp_path: Path
 ) -> None:
-    hub.faults = ("503", "cut")
+    hub.faults = ("503", "silent", "cut")
 
     code, run, said = converted(hub, handoff, tmp_path)
 
@@ -33,6 +37,8 @@ def test_its_weights_are_read_by_range_and_the_bytes_are_a_folders(
     assert sums(run) == sums(finished)
     assert hub.asked
     assert all(asked.startswith("bytes=") for _, asked in hub.asked)
+    unused = [asked for name, asked in hub.asked if name == "consolidated.safetensors"]
+    assert set(unused) <= {"bytes=0-7"}, "whether the hub sends ranges at all"
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
@@ -86,6 +92,7 @@ def converted(
             "HF_ENDPOINT": address,
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": str(root / "cache"),
+            "HF_HUB_DOWNLOAD_TIMEOUT": "2",
             "NO_PROXY": "127.0.0.1",
         }
         code, lines = run.finish(run.start("convert"))

@@ -56,6 +56,18 @@ def test_what_a_user_can_act_on_is_no_bug(
             id="activations-are-kept",
         ),
         pytest.param(
+            {
+                "training": {
+                    "gradient_checkpointing": "offload",
+                    "per_device_train_batch_size": 2,
+                    "gradient_accumulation_steps": 2,
+                }
+            },
+            "Set training.per_device_train_batch_size=1 and "
+            "training.gradient_accumulation_steps=4:",
+            id="offloaded",
+        ),
+        pytest.param(
             {"training": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}},
             "Set training.per_device_train_batch_size=4 and "
             "training.gradient_accumulation_steps=4:",

@@ -111,18 +111,19 @@ def check_base(folder: Path) -> None:
         DamagedError: a shard is not what the model's marker, or the hub, says.
     """
     if remote := _description(folder).remote:
-        check_rest(remote.place(), remote.prefix, remote.files, Checksums(folder / _CHECKED))
+        files = _files(folder, remote)
+        check_rest(remote.place(), remote.prefix, files, Checksums(folder / _CHECKED))
 
 
 def _shards(folder: Path, remote: StoredWeights | HubWeights) -> RemoteShards:
+    files = _files(folder, remote)
+    return RemoteShards(remote.place(), remote.prefix, files, Checksums(folder / _CHECKED))
+
+
+def _files(folder: Path, remote: StoredWeights | HubWeights) -> list[FileRecord]:
+    """The shards of the model: beside them may be its weights in another format."""
     by_name = {file.name: file for file in remote.files}
-    names = shard_names(folder, sorted(by_name))
-    return RemoteShards(
-        remote.place(),
-        remote.prefix,
-        [by_name[name] for name in names],
-        Checksums(folder / _CHECKED),
-    )
+    return [by_name[name] for name in shard_names(folder, sorted(by_name))]
 
 
 def _description(folder: Path) -> Description:

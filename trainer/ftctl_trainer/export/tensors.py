@@ -20,6 +20,7 @@ Rows = Callable[[int, int], Array]
 
 # https://huggingface.co/docs/safetensors: little-endian, header length first.
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_INDEX = "model.safetensors.index.json"
 _NO_WEIGHTS = ("I", "U", "BOOL")
 _MOST_HEADER_BYTES = 100 * 2**20
 # Values that are worked on at once: a few of their arrays fit a core's cache.
@@ -88,12 +89,12 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
 
 
 def has_shards(folder: Path) -> bool:
-    """Whether a folder has all shards of its model."""
+    """Whether a folder has all shards of its model; without an index, one of several is not all."""
     try:
-        shard_names(folder, _files(folder))
+        names = shard_names(folder, _files(folder))
     except RunFailedError:
         return False
-    return True
+    return (folder / _INDEX).exists() or not any("-of-" in name for name in names)
 
 
 def shard_names(folder: Path, there: list[str]) -> list[str]:
@@ -105,7 +106,7 @@ def shard_names(folder: Path, there: list[str]) -> list[str]:
     """
     if not there:
         raise RunFailedError("no .safetensors file", where=str(folder))
-    index = folder / "model.safetensors.index.json"
+    index = folder / _INDEX
     if not index.exists():
         return ["model.safetensors"] if "model.safetensors" in there else there
     wanted = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))

@@ -74,7 +74,7 @@ def streamed_model(source: ModelSource, store: Store, storage: Storage, folder: 
 def _streamed_from_hub(source: ModelSource, folder: Path) -> Path:
     """The hub's own cache where it has the whole model; else its small files, and a description."""
     cached = cached_hub_snapshot(source.name, source.revision)
-    if cached is not None and has_shards(cached):
+    if cached is not None and (cached / "config.json").exists() and has_shards(cached):
         return cached
     shards = readable_shards(source.name, source.revision)
     if shards is None:

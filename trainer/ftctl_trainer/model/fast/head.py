@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Bytes of logits that are there at a time. Larger parts are no faster.
 PART_BYTES = 2**29
+# Whether this PyTorch adds products to what has another dtype.
+_WIDER = hasattr(torch.ops.aten.addmm, "dtype_out")
 
 
 def label_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -67,7 +69,7 @@ class _LabelLoss(Function):
 
 def _add_product_(to: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a @ b to what may be of a wider dtype than they are, in place."""
-    if a.dtype == to.dtype or a.device.type != "cuda":
+    if a.dtype == to.dtype or a.device.type != "cuda" or not _WIDER:
         to += a @ b
     else:
         torch.addmm(to, a, b, out_dtype=to.dtype, out=to)
