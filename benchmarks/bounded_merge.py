@@ -16,7 +16,6 @@ Example: python benchmarks/bounded_merge.py --shape small
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import subprocess
@@ -30,12 +29,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' server
 
-from benchmarks.generated_llama import save_known_tokenizer
+from benchmarks.sparse_base import RANK, write_adapter, write_base
 
 from ftctl.contract.modelfiles import folder_revision
 from ftctl.contract.operational import StorageConfig
@@ -46,14 +42,11 @@ from ftctl.storage.open import open_store
 from ftctl_trainer.export.inputs import Inputs
 from ftctl_trainer.export.tools import Tools, find_tools
 from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, free_ports, running_server
-from tests.integration.tiny_model import make_tiny_model
 
 # The rest is imported where it is used: the export's processes begin with this module, and in them
 # the package gguf must be that of llama.cpp's sources.
 
 MIB, GB = 2**20, 10**9
-SHARD_BYTES = 2 * GB
-RANK = 16
 LIMIT_GB = 2.0
 SHAPES = {
     "small": {"hidden": 512, "inner": 1792, "layers": 4, "heads": 8, "kv": 2, "vocabulary": 8192},
@@ -148,100 +141,6 @@ def _uploaded(root: Path, shape: dict[str, int], config: StorageConfig) -> tuple
         push_model(open_store(config), source)
     folder.rename(root / "gone")
     return source, size
-
-
-def write_base(folder: Path, shape: dict[str, int]) -> Path:
-    """A llama in bfloat16, in sparse files; the tokenizer is a small one."""
-    make_tiny_model(folder)
-    (folder / "model.safetensors").unlink()
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "hidden_size": shape["hidden"], "intermediate_size": shape["inner"],
-        "num_hidden_layers": shape["layers"], "num_attention_heads": shape["heads"],
-        "num_key_value_heads": shape["kv"], "head_dim": shape["hidden"] // shape["heads"],
-        "vocab_size": shape["vocabulary"], "tie_word_embeddings": False, "dtype": "bfloat16",
-    }  # fmt: skip
-    if "experts" in shape:
-        config |= {
-            "architectures": ["MixtralForCausalLM"], "model_type": "mixtral",
-            "num_local_experts": shape["experts"], "num_experts_per_tok": 2,
-        }  # fmt: skip
-        save_known_tokenizer(folder)
-    (folder / "config.json").write_text(json.dumps(config))
-    shards: list[dict[str, tuple[int, ...]]] = [{}]
-    for name, size in _tensors(shape):
-        if sum(_bytes(s) for s in shards[-1].values()) + _bytes(size) > SHARD_BYTES and shards[-1]:
-            shards.append({})
-        shards[-1][name] = size
-    weights: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        _write_sparse(folder / file, dict(sorted(shard.items())))
-        weights |= dict.fromkeys(shard, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
-    return folder
-
-
-def write_adapter(folder: Path, shape: dict[str, int]) -> None:
-    """A random LoRA adapter on all projections (none of the experts'), in float32."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    tensors = {}
-    for name, (outputs, inputs) in (t for t in _tensors(shape) if "proj" in t[0]):
-        key = f"base_model.model.{name.removesuffix('.weight')}"
-        for part, size in (("lora_A", (RANK, inputs)), ("lora_B", (outputs, RANK))):
-            values = random.standard_normal(size, dtype=np.float32)
-            tensors[f"{key}.{part}.weight"] = values * np.float32(0.01)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 2 * RANK}
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
-
-
-def _tensors(shape: dict[str, int]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    hidden, inner = shape["hidden"], shape["inner"]
-    kv = hidden // shape["heads"] * shape["kv"]
-    yield "model.embed_tokens.weight", (shape["vocabulary"], hidden)
-    for layer in range(shape["layers"]):
-        at = f"model.layers.{layer}"
-        for norm in ("input", "post_attention"):
-            yield f"{at}.{norm}_layernorm.weight", (hidden,)
-        for part, rows in (("q", hidden), ("k", kv), ("v", kv), ("o", hidden)):
-            yield f"{at}.self_attn.{part}_proj.weight", (rows, hidden)
-        if "experts" in shape:
-            yield f"{at}.block_sparse_moe.gate.weight", (shape["experts"], hidden)
-            for expert in range(shape["experts"]):
-                for part, size in (("w1", (inner, hidden)), ("w2", (hidden, inner)),
-                                   ("w3", (inner, hidden))):  # fmt: skip
-                    yield f"{at}.block_sparse_moe.experts.{expert}.{part}.weight", size
-            continue
-        for part, size in (("gate", (inner, hidden)), ("up", (inner, hidden)),
-                           ("down", (hidden, inner))):  # fmt: skip
-            yield f"{at}.mlp.{part}_proj.weight", size
-    yield "model.norm.weight", (hidden,)
-    yield "lm_head.weight", (shape["vocabulary"], hidden)
-
-
-def _bytes(size: tuple[int, ...]) -> int:
-    return 2 * int(np.prod(size, dtype=np.int64))
-
-
-def _write_sparse(file: Path, tensors: dict[str, tuple[int, ...]]) -> None:
-    """64 KiB of random bfloat16 at each MiB, holes between."""
-    header, offset = {}, 0
-    for name, size in tensors.items():
-        end = offset + _bytes(size)
-        header[name] = {"dtype": "BF16", "shape": list(size), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    values = 0.02 * np.random.default_rng(offset).standard_normal(32768, dtype=np.float32)
-    block = (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for start in range(0, offset - len(block), MIB):
-            stream.seek(8 + len(text) + start)
-            stream.write(block)
-        stream.truncate(8 + len(text) + offset)
 
 
 @contextmanager

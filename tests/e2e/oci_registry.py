@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import QuietHandler, served
 
 _TOKEN = "for-some-minutes"
 _PLACE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>blobs|manifests)/(?P<reference>.*)")
@@ -38,23 +38,15 @@ def registry(behaviour: Behaviour | None = None) -> Iterator[str]:
     contents: dict[str, tuple[str, bytes]] = {}
     known = {"contents": contents, "behaviour": behaviour or Behaviour()}
     handler = type("Handler", (_Handler,), known)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(handler) as port:
+        yield f"127.0.0.1:{port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     """Keeps type and content by path."""
 
     contents: dict[str, tuple[str, bytes]]
     behaviour: Behaviour
-    protocol_version = "HTTP/1.1"
 
     def do_HEAD(self) -> None:
         if not self._turned_away():
@@ -88,9 +80,6 @@ class _Handler(BaseHTTPRequestHandler):
         for reference in (digest, found["reference"]):
             self.contents[f"{root}/{reference}"] = (kind, data)
         self._answer(201, {"Location": f"{root}/{digest}", "Docker-Content-Digest": digest})
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
 
     def _turned_away(self) -> bool:
         """Whether the request was answered: it has no token, or is one of those to be refused."""

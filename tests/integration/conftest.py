@@ -13,6 +13,21 @@ from ftctl.contract.operational import StorageConfig
 from ftctl.storage.base import Store
 from ftctl.storage.open import open_store
 from tests.integration.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, running_server
+from tests.integration.tiny_model import make_tiny_model
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model; made once, about a second."""
+    return make_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small model of every architecture that has fast layers: its folder, by name."""
+    from tests.integration.fast_models import made_models
+
+    return made_models(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.http_server import QuietHandler, served
 
 COMMIT = "c0ffee" + "0" * 34
 LARGE = ".safetensors"
@@ -55,21 +55,13 @@ def _entry(path: Path) -> dict[str, Any]:
 def readable_hub(hub: Hub) -> Iterator[str]:
     """The address of a hub, which is gone afterwards."""
     kind = type("Handler", (_Handler,), {"hub": hub, "tries": Counter()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(kind) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     hub: Hub
     tries: Counter[tuple[str, str]]
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """The API's two descriptions of a model, and its files."""
@@ -83,10 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
 
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    do_HEAD = do_GET
 
     def _about(self) -> dict[str, Any]:
         siblings = []

@@ -10,16 +10,9 @@ import torch
 from ftctl_trainer.generate import greedy_answers
 from ftctl_trainer.model.fast.decode import answers, sampled
 from ftctl_trainer.model.fast.install import fast_model, install
-from tests.integration.fast_models import made_models
 from tests.integration.tuned_model import tuned
 
 PROMPTS = [list(range(10, 17)), [40], list(range(100, 133))]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The models' folders, by name."""
-    return made_models(tmp_path_factory)
 
 
 def greedy(logits: torch.Tensor) -> torch.Tensor:

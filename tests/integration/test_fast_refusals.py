@@ -13,16 +13,9 @@ from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from tests.integration.fast_models import (
     backward,
-    made_models,
     rows,
 )
 from tests.integration.tuned_model import SEVEN, tuned
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The models' folders, by name."""
-    return made_models(tmp_path_factory)
 
 
 def test_passes_without_gradients_are_the_models_own(folders: dict[str, Path]) -> None:

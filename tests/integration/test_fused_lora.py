@@ -11,13 +11,7 @@ import torch
 
 from ftctl_trainer.model.fused import LoraLinear, fuse_lora
 from ftctl_trainer.model.lora import trainable
-from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tuned_model import tuned
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def step(model: Any, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -46,8 +40,8 @@ def test_its_gradients_are_those_of_the_formula(bias: bool) -> None:
     assert torch.autograd.gradcheck(fused, (x, a, b))
 
 
-def test_a_step_gives_the_logits_and_gradients_of_peft(folder: Path) -> None:
-    plain, fused = tuned(folder), tuned(folder)
+def test_a_step_gives_the_logits_and_gradients_of_peft(model: Path) -> None:
+    plain, fused = tuned(model), tuned(model)
     assert fuse_lora(fused) == 14
     (expected, expected_grads), (logits, grads) = step(plain), step(fused)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
@@ -58,21 +52,21 @@ def test_a_step_gives_the_logits_and_gradients_of_peft(folder: Path) -> None:
         torch.testing.assert_close(grad, expected_grads[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_under_autocast_it_rounds_no_worse_than_peft(folder: Path) -> None:
-    exact = step(tuned(folder))[1]
+def test_under_autocast_it_rounds_no_worse_than_peft(model: Path) -> None:
+    exact = step(tuned(model))[1]
     errors = []
     for fuse in (False, True):
-        model = tuned(folder, dtype="bfloat16")
+        one = tuned(model, dtype="bfloat16")
         if fuse:
-            assert fuse_lora(model) == 14
-        grads = step(model, torch.bfloat16)[1]
+            assert fuse_lora(one) == 14
+        grads = step(one, torch.bfloat16)[1]
         total = sum(float((grads[name] - exact[name]).square().sum()) for name in exact)
         errors.append(total)
     assert errors[1] < 1.5 * errors[0]
 
 
-def test_recomputed_activations_give_the_same_gradients(folder: Path) -> None:
-    kept, recomputed = tuned(folder), tuned(folder)
+def test_recomputed_activations_give_the_same_gradients(model: Path) -> None:
+    kept, recomputed = tuned(model), tuned(model)
     fuse_lora(kept)
     fuse_lora(recomputed)
     recomputed.gradient_checkpointing_enable({"use_reentrant": False})
@@ -80,20 +74,20 @@ def test_recomputed_activations_give_the_same_gradients(folder: Path) -> None:
     assert all(torch.equal(grads[name], expected[name]) for name in expected)
 
 
-def test_without_the_adapter_it_is_the_base(folder: Path) -> None:
-    model = tuned(folder)
+def test_without_the_adapter_it_is_the_base(model: Path) -> None:
+    one = tuned(model)
     ids = torch.arange(10, 34).view(1, 24)
-    with model.disable_adapter(), torch.no_grad():
-        expected = model(input_ids=ids).logits
-    fuse_lora(model)
-    with model.disable_adapter():
-        logits = model(input_ids=ids).logits
+    with one.disable_adapter(), torch.no_grad():
+        expected = one(input_ids=ids).logits
+    fuse_lora(one)
+    with one.disable_adapter():
+        logits = one(input_ids=ids).logits
     torch.testing.assert_close(logits, expected)
 
 
 def test_layers_it_is_not_written_for_keep_pefts_forward(
-    folder: Path, caplog: pytest.LogCaptureFixture
+    model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    assert fuse_lora(tuned(folder, dropout=0.1)) == 0
+    assert fuse_lora(tuned(model, dropout=0.1)) == 0
     assert "14 of 14 LoRA layers keep PEFT's own forward" in caplog.text

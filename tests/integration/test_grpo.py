@@ -9,25 +9,15 @@ import pytest
 
 from ftctl.contract.evaluation import Evaluation
 from tests.integration.method_runs import grpo_run
-from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run trained to its end without a break."""
-    run = grpo_run(tmp_path_factory.mktemp("finished"), model)
-    code, lines = run.train_now()
-    assert code == 0, lines
-    return run
+    return grpo_run(tmp_path_factory.mktemp("finished"), model).trained()
 
 
 def test_the_reward_rises_and_every_line_has_it(finished: TinyRun) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from ftctl_trainer.model.gguf_cache import unpacked_gguf
 from ftctl_trainer.model.load import load_tokenizer
 from ftctl_trainer.model.source import model_folder
 from ftctl_trainer.reference import PROBE
+from tests.http_server import QuietHandler, served
 
 # A hub's model needs none.
 STORE = FolderStore(Path("no-store"))
@@ -33,7 +32,7 @@ ANSWERS = {
 }
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(QuietHandler):
     """Answers every request with the error that the model's name asks for."""
 
     def do_GET(self) -> None:
@@ -45,10 +44,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    do_HEAD = do_GET
 
 
 @pytest.fixture
@@ -56,19 +52,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A hub on a free port; the library reads its address at import, so constants are set."""
     from huggingface_hub import constants
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Hub) as port:
+        address = f"http://127.0.0.1:{port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield
 
 
 @pytest.mark.parametrize(

@@ -26,33 +26,26 @@ from ftctl_trainer.model.load import load_quantized, load_tokenizer
 from ftctl_trainer.model.lora import add_lora, trainable
 from ftctl_trainer.model.precision import Precision
 from tests.integration.method_runs import pairs
-from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TEMPLATE
 
 LAYOUT = PromptTemplate(TEMPLATE)
 ROWS = [Example.model_validate(row) for row in pairs(6)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
 @pytest.mark.parametrize("method", ["dpo", "orpo", "kto"])
 def test_what_is_measured_on_held_out_rows_is_what_is_trained(
-    method: str, folder: Path, tmp_path: Path
+    method: str, model: Path, tmp_path: Path
 ) -> None:
     training = TrainingConfig(method=method, per_device_train_batch_size=8)
-    made = _method(training, load_tokenizer(folder))
-    model = _tuned(folder)
-    trainer = made.trainer(model, _arguments(training, tmp_path), _progress())
+    made = _method(training, load_tokenizer(model))
+    tuned = _tuned(model)
+    trainer = made.trainer(tuned, _arguments(training, tmp_path), _progress())
     batch = trainer.data_collator(list(trainer.eval_dataset))
-    model.train()
+    tuned.train()
     trainer.current_gradient_accumulation_steps = 1
-    trained = trainer.compute_loss(model, dict(batch))
+    trained = trainer.compute_loss(tuned, dict(batch))
     assert trained.requires_grad
-    measured = made._measures(model)
+    measured = made._measures(tuned)
     assert trained.item() == pytest.approx(measured["loss"], rel=1e-5)
     counted = trainer.progress.counters.sums
     assert counted["reward_margin"] == pytest.approx(measured["reward_margin"], rel=1e-4)
@@ -84,8 +77,8 @@ def test_certain_and_impossible_answers_have_a_finite_loss_and_gradient(certain:
         assert torch.isfinite(answers.grad).all()
 
 
-def test_each_prompt_meets_the_answer_of_the_row_before(folder: Path) -> None:
-    tokenizer = load_tokenizer(folder)
+def test_each_prompt_meets_the_answer_of_the_row_before(model: Path) -> None:
+    tokenizer = load_tokenizer(model)
     answers = tokenize_answers(single_answers(ROWS), tokenizer, LAYOUT, max_length=256)
     rows = [answer.row() for answer in answers]
     found = mismatched([answer.encoded for answer in answers], 256)

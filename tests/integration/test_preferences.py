@@ -11,18 +11,12 @@ import pytest
 
 from ftctl.contract.evaluation import Evaluation
 from tests.integration.method_runs import preference_run, preferences
-from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.tiny_model import action_rows
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
 # Of two epochs; KTO takes both answers of 12 pairs, the others 24 pairs.
 STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module", params=["dpo", "orpo", "kto"])
@@ -34,10 +28,7 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def finished(method: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run trained to its end without a break."""
-    run = preference_run(tmp_path_factory.mktemp("finished"), model, method)
-    code, lines = run.train_now()
-    assert code == 0, lines
-    return run
+    return preference_run(tmp_path_factory.mktemp("finished"), model, method).trained()
 
 
 def test_the_better_answers_gain_on_held_out_rows(method: str, finished: TinyRun) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.tiny_model import action_rows
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -28,18 +28,9 @@ TWO = {"FTCTL_PROCESSES": "2"}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """The run in one process."""
-    run = a_run(tmp_path_factory.mktemp("alone"), model)
-    code, lines = run.train_now()
-    assert code == 0, lines
-    return run
+    return a_run(tmp_path_factory.mktemp("alone"), model).trained()
 
 
 def test_two_processes_stopped_and_resumed_with_a_split_base_train_what_one_does(

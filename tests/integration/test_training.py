@@ -15,25 +15,16 @@ from ftctl.storage.markers import download_folder
 from ftctl.storage.tombstones import write_tombstone
 from tests.event_files import scalars
 from tests.integration.method_runs import DROPOUT
-from tests.integration.tiny_model import action_rows, make_tiny_model
+from tests.integration.tiny_model import action_rows
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model; made once, about a second."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="session")
 def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A run trained to its end without a break; about ten seconds."""
-    run = TinyRun(tmp_path_factory.mktemp("finished"), model, DROPOUT).write()
-    code, lines = run.train_now()
-    assert code == 0, lines
-    return run
+    return TinyRun(tmp_path_factory.mktemp("finished"), model, DROPOUT).write().trained()
 
 
 def test_a_finished_run_leaves_adapter_reference_evaluation_and_a_complete_account(

@@ -13,16 +13,9 @@ from ftctl.contract.evaluation import Evaluation
 from ftctl.contract.spec import Config
 from ftctl_trainer.evaluation_file import answer_tokens
 from ftctl_trainer.model.load import load_tokenizer
-from tests.integration.tiny_model import make_tiny_model
 from tests.integration.tiny_run import TinyRun
 
 ADAPTER = "adapter/adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model."""
-    return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def test_training_that_gains_nothing_ends_early_and_stays_ended(

@@ -138,6 +138,12 @@ class TinyRun:
         """Run the train stage to its end."""
         return self.finish(self.start())
 
+    def trained(self) -> TinyRun:
+        """The same, when the train stage has succeeded."""
+        code, lines = self.train_now()
+        assert code == 0, lines
+        return self
+
     def interrupt_at(self, step: int, how: signal.Signals) -> tuple[int, list[dict[str, Any]]]:
         """Start the train stage and send a signal once a checkpoint of `step` is complete."""
         process = self.start()

@@ -52,16 +52,20 @@ class Unfinished:
     started: datetime
 
 
-class Readable(Protocol):
-    """The part of a store that those need who only read from it."""
+class Ranged(Protocol):
+    """A place whose files are read by range: a store, or a model of the hub."""
 
     url: str
 
-    def read(self, key: str) -> bytes:
-        """Return an object. Raises NotFoundError."""
-
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Return `length` bytes from `start`, fewer at the end. Raises NotFoundError."""
+
+
+class Readable(Ranged, Protocol):
+    """The part of a store that those need who only read from it."""
+
+    def read(self, key: str) -> bytes:
+        """Return an object. Raises NotFoundError."""
 
 
 class Store(Protocol):

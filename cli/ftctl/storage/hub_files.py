@@ -27,10 +27,6 @@ class HubFiles:
         self._name, self._commit = name, commit
         self.url = f"{constants.ENDPOINT}/{name}/resolve/{commit}"
 
-    def read(self, key: str) -> bytes:
-        """Return a file. Raises: as `read_range`."""
-        return self._get(key, {})
-
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """
         Return `length` bytes from `start`, fewer at the end.
@@ -40,7 +36,14 @@ class HubFiles:
             ConfigError: the model is gone, or closed to us.
             StorageError: the hub does not answer.
         """
-        return self._get(key, {"Range": f"bytes={start}-{start + length - 1}"})
+        from huggingface_hub.utils import hf_raise_for_status, http_backoff
+
+        with self._errors(key) as url:
+            answer = http_backoff("GET", url, **_request(start, length))
+            hf_raise_for_status(answer)
+            if answer.status_code != _PARTIAL:
+                raise StorageError("the model hub sent another range than was asked for", where=url)
+            return bytes(answer.content)
 
     def sends_ranges(self, key: str) -> bool:
         """
@@ -53,31 +56,10 @@ class HubFiles:
         # As a stream, whose body is left: it may be a whole shard.
         with (
             self._errors(key) as url,
-            http_stream_backoff("GET", url, **self._request({"Range": "bytes=0-7"})) as answer,
+            http_stream_backoff("GET", url, **_request(0, 8)) as answer,
         ):
             hf_raise_for_status(answer)
             return bool(answer.status_code == _PARTIAL)
-
-    def _get(self, key: str, headers: dict[str, str]) -> bytes:
-        from huggingface_hub.utils import hf_raise_for_status, http_backoff
-
-        with self._errors(key) as url:
-            answer = http_backoff("GET", url, **self._request(headers))
-            hf_raise_for_status(answer)
-            if headers and answer.status_code != _PARTIAL:
-                raise StorageError("the model hub sent another range than was asked for", where=url)
-            return bytes(answer.content)
-
-    def _request(self, headers: dict[str, str]) -> dict[str, Any]:
-        from huggingface_hub import constants
-        from huggingface_hub.utils import build_hf_headers
-
-        return {
-            "headers": {**build_hf_headers(), **headers},
-            # The library's own client waits for ever.
-            "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            "retry_on_status_codes": _RETRIED,
-        }
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[str]:
@@ -90,6 +72,18 @@ class HubFiles:
                 yield url
             except errors.RemoteEntryNotFoundError as error:
                 raise NotFoundError("there is no such file", where=url) from error
+
+
+def _request(start: int, length: int) -> dict[str, Any]:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers
+
+    return {
+        "headers": {**build_hf_headers(), "Range": f"bytes={start}-{start + length - 1}"},
+        # The library's own client waits for ever.
+        "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        "retry_on_status_codes": _RETRIED,
+    }
 
 
 def readable_shards(name: str, commit: str) -> list[FileRecord] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tests.http_server import served
 
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "Tester",
@@ -57,15 +58,8 @@ def repository(root: Path, address: str) -> Iterator[Repository]:
         ["git", "-C", str(folder), "checkout", "--quiet", "-B", "main"],
     ):
         subprocess.run(command, check=True, capture_output=True)
-    server = ThreadingHTTPServer((address, 0), _handler(bare.parent))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield Repository(folder, f"http://{address}:{server.server_port}/runs.git")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(_handler(bare.parent), address) as port:
+        yield Repository(folder, f"http://{address}:{port}/runs.git")
 
 
 def _handler(root: Path) -> type[BaseHTTPRequestHandler]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.http_server import QuietHandler, served
 
 TOKEN = "hub-token-of-the-tests"
 
@@ -42,21 +42,13 @@ class Hub:
 @contextmanager
 def hub_server(hub: Hub) -> Iterator[str]:
     """The address of a hub, which is gone afterwards."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    hub.address = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with served(type("Handler", (_Handler,), {"hub": hub})) as port:
+        hub.address = f"http://127.0.0.1:{port}"
         yield hub.address
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     hub: Hub
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """Describe a repository: /api/models/OWNER/NAME, with or without a revision."""
@@ -100,9 +92,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.large[digest] = content
         self.hub.uploads.append(digest)
         self._answer(200, {})
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
 
     def _create(self, asked: dict[str, Any]) -> None:
         repository = f"{asked['organization']}/{asked['name']}"

@@ -16,7 +16,7 @@ from ftctl.contract.lineage import FileRecord
 from ftctl.contract.modelfiles import WEIGHTS_SUFFIX, model_files
 from ftctl.contract.operational import StorageConfig
 from ftctl.contract.status import Stored
-from ftctl.storage.base import Readable
+from ftctl.storage.base import Ranged
 from ftctl.storage.files import os_errors
 from ftctl.storage.hub_files import HubFiles
 from ftctl.storage.open import open_store
@@ -37,7 +37,7 @@ class StoredWeights(Stored):
     prefix: str
     files: list[FileRecord]
 
-    def place(self) -> Readable:
+    def place(self) -> Ranged:
         """Where they are read from."""
         return open_store(self.storage, default=self.default)
 
@@ -50,7 +50,7 @@ class HubWeights(Stored):
     files: list[FileRecord]
     prefix: ClassVar[str] = ""
 
-    def place(self) -> Readable:
+    def place(self) -> Ranged:
         """Where they are read from."""
         return HubFiles(self.name, self.commit)
 

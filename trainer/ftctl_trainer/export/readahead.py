@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ftctl.contract.lineage import FileRecord
-from ftctl.storage.base import Readable
+from ftctl.storage.base import Ranged
 from ftctl_trainer.export.checksums import Checksums
 from ftctl_trainer.export.shards import Shard, whole
 
@@ -41,7 +41,7 @@ class RemoteShards:
 
     def __init__(
         self,
-        store: Readable,
+        place: Ranged,
         prefix: str,
         files: Sequence[FileRecord],
         checksums: Checksums,
@@ -53,7 +53,7 @@ class RemoteShards:
             files: in the order that they are read in; size and sha256 are those to expect.
             checksums: where it is noted that a shard has the sha256 it should have.
         """
-        self._store, self._prefix, self._files = store, prefix, list(files)
+        self._place, self._prefix, self._files = place, prefix, list(files)
         self._block_bytes = block_bytes
         self._plan = [
             _Block(number, start, min(block_bytes, file.size - start))
@@ -130,11 +130,11 @@ class RemoteShards:
 
     def _fetch(self, shard: int, start: int, length: int) -> bytes:
         key = self._prefix + self._files[shard].name
-        found = self._store.read_range(key, start, length)
+        found = self._place.read_range(key, start, length)
         return whole(found, length, self._where(shard))
 
     def _where(self, shard: int) -> str:
-        return f"{self._store.url}/{self._prefix}{self._files[shard].name}"
+        return f"{self._place.url}/{self._prefix}{self._files[shard].name}"
 
 
 @dataclass
@@ -152,7 +152,7 @@ class RemoteShard:
 
 
 def check_rest(
-    store: Readable, prefix: str, files: Sequence[FileRecord], checksums: Checksums
+    place: Ranged, prefix: str, files: Sequence[FileRecord], checksums: Checksums
 ) -> None:
     """
     Read the shards whose sha256 is not known yet, as those that no pass has read to their end.
@@ -161,6 +161,6 @@ def check_rest(
         DamagedError: a shard has another sha256.
     """
     rest = [file for file in files if not checksums.knows(file)]
-    for shard in RemoteShards(store, prefix, rest, checksums).shards():
+    for shard in RemoteShards(place, prefix, rest, checksums).shards():
         for start in range(0, shard.size, BLOCK_BYTES):
             shard.read(start, min(BLOCK_BYTES, shard.size - start))
