@@ -29,15 +29,23 @@ class Hub:
     faults: tuple[str, ...] = ()
     """What meets the first requests for each range: an HTTP status, `cut` or `silent`."""
     damaged: bool = False
+    token: str = ""
+    """Who has none is told that there is no such model."""
+    hashes: bool = True
+    """Whether weights are of the kind that the hub keeps a sha256 of."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """File and range of every request for weights."""
 
     def tree(self) -> list[dict[str, Any]]:
-        """All files, as the API lists them; weights are of the kind that has a sha256."""
-        return [_entry(path) for path in sorted(self.folder.iterdir())]
+        """All files, as the API lists them."""
+        return [self.entry(path) for path in sorted(self.folder.iterdir())]
+
+    def entry(self, path: Path) -> dict[str, Any]:
+        """One of them."""
+        return _entry(path, hashed=self.hashes and path.name.endswith(LARGE))
 
 
-def _entry(path: Path) -> dict[str, Any]:
+def _entry(path: Path, *, hashed: bool) -> dict[str, Any]:
     content = path.read_bytes()
     found: dict[str, Any] = {
         "type": "file",
@@ -45,7 +53,7 @@ def _entry(path: Path) -> dict[str, Any]:
         "size": len(content),
         "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
     }
-    if path.name.endswith(LARGE):
+    if hashed:
         sha256 = hashlib.sha256(content).hexdigest()
         found["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
     return found
@@ -66,7 +74,9 @@ class _Handler(QuietHandler):
     def do_GET(self) -> None:
         """The API's two descriptions of a model, and its files."""
         path = urlsplit(self.path).path
-        if path == f"/api/models/{self.hub.name}/revision/{COMMIT}":
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self._answer(401, b"", {"X-Error-Code": "RepoNotFound"})
+        elif path == f"/api/models/{self.hub.name}/revision/{COMMIT}":
             self._json(self._about())
         elif path == f"/api/models/{self.hub.name}/tree/{COMMIT}":
             self._json(self.hub.tree())
@@ -91,7 +101,7 @@ class _Handler(QuietHandler):
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         content, asked = path.read_bytes(), self.headers.get("Range", "")
-        entry = _entry(path)
+        entry = self.hub.entry(path)
         headers = {"X-Repo-Commit": COMMIT, "ETag": entry.get("lfs", entry)["oid"]}
         if self.command == "GET" and name.endswith(LARGE):
             self.hub.asked.append((name, asked))

@@ -111,6 +111,20 @@ def test_a_holder_that_lost_its_lease_completes_no_checkpoint(
     assert checkpoints.steps() == []
 
 
+def test_a_lease_that_was_lost_before_an_upload_leaves_the_stores_files_alone(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    successors = KEYS.checkpoint(4) + "adapter.bin"
+    store.write(successors, b"of the new holder")
+    notes = Notes(lost=True)
+    checkpoints = Checkpoints(store, KEYS, notes, notes, limit=2)
+    checkpoints.save(4, made(tmp_path, 4))
+    with pytest.raises(StorageError, match="the lease was lost"):
+        checkpoints.flush()
+
+    assert store.read(successors) == b"of the new holder"
+
+
 class StopsAfterOneDelete(FolderStore):
     """As of a process that is killed while it removes a checkpoint."""
 

@@ -20,7 +20,6 @@ from ftctl_trainer.model.fast.install import install
 from ftctl_trainer.model.load import load_tokenizer
 from ftctl_trainer.model.lora import trainable
 from ftctl_trainer.model.precision import Precision
-from tests.integration.fast_models import made_models
 from tests.integration.tuned_model import tuned
 
 # Ten rows are two whole steps and a half; the first two do not fit into a pass together.
@@ -28,10 +27,10 @@ LENGTHS = (20, 23, 11, 7, 20, 3, 9, 14, 6, 30)
 MOST = 32
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(folders: dict[str, Path]) -> Path:
     """The model's folder."""
-    return made_models(tmp_path_factory)["llama"]
+    return folders["llama"]
 
 
 def rows() -> list[dict[str, list[int]]]:
@@ -65,13 +64,19 @@ class Kept:
         shutil.copytree(folder, self.folder / str(step))
 
 
-def train(folder: Path, work: Path, dropout: float = 0.0, start: Path | None = None) -> Any:
+def train(
+    folder: Path,
+    work: Path,
+    dropout: float = 0.0,
+    start: Path | None = None,
+    noise: float = 0.0,
+) -> Any:
     """Train two epochs of three steps each; return passes, lines of metrics and weights."""
     model = tuned(folder, dropout=dropout)
     install(model)
     training = TrainingConfig(
         num_train_epochs=2, logging_steps=1, save_steps=2, learning_rate=1e-2, warmup_steps=0,
-        max_seq_length=MOST,
+        max_seq_length=MOST, neftune_noise_alpha=noise,
     )  # fmt: skip
     kept = Kept(work)
     counters = Counters() if start is None else Counters.read(start)
@@ -122,7 +127,11 @@ def test_a_training_of_joined_rows_goes_on_to_the_same_bits(folder: Path, tmp_pa
     assert all(torch.equal(weight, weights[name]) for name, weight in whole.items())
 
 
-def test_noise_that_is_by_the_tokens_of_a_pass_keeps_rows_apart(folder: Path) -> None:
+def test_noise_that_is_by_the_tokens_of_a_pass_keeps_rows_apart(
+    folder: Path, tmp_path: Path
+) -> None:
+    passes, _, _ = train(folder, tmp_path, noise=5.0)
+    assert sorted(passes) == sorted(2 * LENGTHS)
     training = TrainingConfig(max_seq_length=MOST, neftune_noise_alpha=5)
     assert Sft(training, rows(), [], None).pass_tokens == 30
     assert Sft(TrainingConfig(max_seq_length=MOST), rows(), [], None).pass_tokens == MOST

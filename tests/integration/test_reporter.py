@@ -139,3 +139,21 @@ def test_nothing_is_written_once_the_lease_is_lost(
                 write()
 
     assert {info.key: info.etag for info in store.list()} == before
+
+
+def test_metrics_that_could_not_be_written_are_written_the_next_time(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise StorageError("no space is left")
+
+    with StoreReporter(store, RUN, "train") as reporter:
+        reporter.metrics(Metrics(step=5, epoch=0.5, loss=1.5))
+        with monkeypatch.context() as patch:
+            patch.setattr(FolderStore, "write", refused)
+            with pytest.raises(StorageError, match="no space is left"):
+                reporter.flush()
+
+        reporter.flush()
+
+    assert metrics_steps(store) == [5]

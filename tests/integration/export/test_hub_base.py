@@ -29,8 +29,9 @@ def test_its_weights_are_read_by_range_and_the_bytes_are_a_folders(
     hub: Hub, handoff: Handoff, finished: TinyRun, tmp_path: Path
 ) -> None:
     hub.faults = ("503", "silent", "cut")
+    hub.token = "of-a-private-model"
 
-    code, run, said = converted(hub, handoff, tmp_path)
+    code, run, said = converted(hub, handoff, tmp_path, token=hub.token)
 
     assert code == 0, said
     assert "reading tiny from the model hub by range" in said
@@ -42,10 +43,26 @@ def test_its_weights_are_read_by_range_and_the_bytes_are_a_folders(
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
-def test_a_hub_that_sends_no_ranges_is_downloaded_from_once(
+def test_half_a_model_in_the_hubs_cache_is_not_taken_for_the_whole(
     hub: Hub, handoff: Handoff, finished: TinyRun, tmp_path: Path
 ) -> None:
-    hub.ranges = False
+    begun = tmp_path / "cache" / "hub" / f"models--{NAME}" / "snapshots" / COMMIT
+    begun.mkdir(parents=True)
+    shutil.copy(hub.folder / "config.json", begun)
+    (begun / "model-00001-of-00002.safetensors").write_bytes(b"the first of two")
+
+    code, run, said = converted(hub, handoff, tmp_path)
+
+    assert code == 0, said
+    assert "reading tiny from the model hub by range" in said
+    assert sums(run) == sums(finished)
+
+
+@pytest.mark.parametrize("lacks", ["ranges", "hashes"])
+def test_a_hub_whose_weights_cannot_be_read_by_range_is_downloaded_from_once(
+    hub: Hub, handoff: Handoff, finished: TinyRun, tmp_path: Path, lacks: str
+) -> None:
+    setattr(hub, lacks, False)
     code, run, said = converted(hub, handoff, tmp_path)
     assert code == 0, said
     assert "downloading tiny: its weights cannot be read by range" in said
@@ -77,7 +94,7 @@ def sums(run: TinyRun) -> bytes:
 
 
 def converted(
-    hub: Hub, handoff: Handoff, root: Path, attempt: str = "run"
+    hub: Hub, handoff: Handoff, root: Path, attempt: str = "run", token: str = ""
 ) -> tuple[int, TinyRun, str]:
     """Run the convert stage of a run whose base is the hub's; return its code and what it said."""
     copy = {"final_weights_path": str(root / attempt / "copy")}
@@ -93,6 +110,7 @@ def converted(
             "HF_HUB_OFFLINE": "0",
             "HF_HOME": str(root / "cache"),
             "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+            "HF_TOKEN": token,
             "NO_PROXY": "127.0.0.1",
         }
         code, lines = run.finish(run.start("convert"))
