@@ -68,6 +68,8 @@ def common_arguments(
         "ddp_broadcast_buffers": False,  # none of them changes
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": not on_cpu,
+        # Else each column of a batch waits for all work before it.
+        "accelerator_config": {"non_blocking": not on_cpu},
         "disable_tqdm": True,
         "report_to": "none",
         "log_level": "error",
