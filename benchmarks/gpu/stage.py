@@ -1,10 +1,11 @@
 """
 The train stage with what it does timed, for train.py --profile.
 
-usage: stage.py PROFILE train --config FILE
+usage: stage.py PROFILE MEMORY train --config FILE
 
 PROFILE is a step: it and the next are profiled, and where their time goes is said on stderr; 0
-profiles none. Seconds of every generation (GRPO) are said too: the device is waited for around it.
+profiles none. MEMORY is the GPU's in GiB, as if it had no more; 0 takes it as it is. Seconds of
+every generation (GRPO) are said too: the device is waited for around it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ PROFILED = 2
 
 def main() -> None:
     """Run it."""
-    first = int(sys.argv[1])
+    first, gib = int(sys.argv[1]), float(sys.argv[2])
     # As the stage sets it, before torch is imported.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    import torch
     from trl import GRPOTrainer
 
     from ftctl_trainer.main import end
@@ -31,9 +33,12 @@ def main() -> None:
     from ftctl_trainer.methods.progress import Progress
 
     GRPOTrainer._generate = _timed(GRPOTrainer._generate)
+    if gib:
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(gib * 2**30 / whole)
     if first:
         Progress.on_step_begin = _Profiled(first).begin
-    end(stage(sys.argv[2:]))
+    end(stage(sys.argv[3:]))
 
 
 def _timed(work: Any) -> Any:
@@ -63,7 +68,11 @@ class _Profiled:
         import torch
         from torch.profiler import ProfilerActivity, profile
 
-        if state.global_step == self._first:
+        if state.global_step == self._first - 1:
+            # Where the host waits for the device is warned of, and is in no profile.
+            torch.cuda.set_sync_debug_mode("warn")
+        elif state.global_step == self._first:
+            torch.cuda.set_sync_debug_mode("default")
             self._profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
             torch.cuda.synchronize()
             self._profile.start()
@@ -76,9 +85,12 @@ class _Profiled:
             self._profile = None
 
     def _tell(self, events: Any, elapsed: float) -> None:
-        on_device = {e.key: (e.self_device_time_total / 1e3, e.count) for e in events}
         # An operation has its kernels' time beside the kernels themselves.
-        kernels = {k: v for k, v in on_device.items() if not k.startswith(("aten::", "_"))}
+        kernels = {
+            e.key: (e.self_device_time_total / 1e3, e.count)
+            for e in events
+            if e.device_type.name == "CUDA"
+        }
         on_host = {e.key: (e.self_cpu_time_total / 1e3, e.count) for e in events}
         _say({"profiled_steps": PROFILED, "wall_ms": round(elapsed)})
         for name, table in (("device", kernels), ("host", on_host)):

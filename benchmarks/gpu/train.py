@@ -2,13 +2,13 @@
 Speed and memory of the train stage, as a pod runs it.
 
 usage: train.py MODEL [--documents TOKENS] [--label TEXT] [--steps N] [--profile STEP]
-                [OVERRIDE ...]
+                [--memory GIB] [OVERRIDE ...]
 
 MODEL is a folder with a tokenizer of single bytes (random_llama.py). Rows have chat-like lengths
 (log-normal, a median of 330 tokens, at most 2,048), or all as many tokens as --documents says. For
 training.method=dpo they are pairs of such chats with one prompt, for grpo a prompt is the first
 half of one. The stage is ended after the last step. --profile has stage.py say on stderr where the
-time of two steps goes.
+time of two steps goes, --memory lets it have no more of the GPU's.
 
 Prints a line of JSON: real tokens a second (median of the lines of metrics but the first, five
 steps each, and each of them), the most memory reserved, the loss of the first line and of the last;
@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--label", default="ftctl")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--profile", type=int, default=0)
+    parser.add_argument("--memory", type=float, default=0)
     arguments, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments, overrides, Path(folder))
@@ -97,8 +98,9 @@ def measure(arguments: argparse.Namespace, overrides: list[str], folder: Path) -
     file = folder / "config.json"  # JSON is YAML
     file.write_text(run.model_dump_json())
     metrics = folder / "models" / RunLayout(run.run_id).metrics
-    stage = [sys.executable, "-m", "benchmarks.gpu.stage", str(arguments.profile)]
-    if not arguments.profile and training.method != "grpo":
+    stage = [sys.executable, "-m", "benchmarks.gpu.stage"]
+    stage += [str(arguments.profile), str(arguments.memory)]
+    if not (arguments.profile or arguments.memory) and training.method != "grpo":
         stage = [sys.executable, "-m", "ftctl_trainer"]
     said = folder / "stderr"
     with (
