@@ -170,9 +170,11 @@ def _long_backward(
 ) -> _Three:
     logsumexp, seed, offset = made.rest
     size = _upto(span)
-    # What lies behind the row must have no gradient; before it nothing sees it.
-    behind = grad.new_zeros(1, grad.shape[1], size, grad.shape[2])
-    behind[0, :, : span.longest] = grad[span.start : span.end].transpose(0, 1)
+    behind = _cut(grad, span)
+    if size > span.longest:
+        # What lies behind the row must have no gradient; before it nothing sees it.
+        behind = torch.nn.functional.pad(behind, (0, 0, 0, 0, 0, size - span.longest))
+    behind = behind.transpose(0, 1)[None]
     parts = _upto_stride(span, q, k, v, made.out)
     found = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
         behind, *parts, logsumexp, seed, offset, None, None, None, size, size, 0.0, True,

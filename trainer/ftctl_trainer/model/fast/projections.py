@@ -76,6 +76,8 @@ class Projections:
             raise ValueError("some of the layers have a bias and others have none")
         self._bias = torch.cat([bias.detach() for bias in given]) if given else None
         self._kept: Tensor | None = None
+        self._home: Tensor | None = None
+        """The matrix that the copies lie in, where there is one."""
         self._holds = False
         self.bare = False
         """Whether a pass without gradients leaves the adapters out."""
@@ -128,8 +130,14 @@ class Projections:
         """Dequantize once and for all."""
         if self.float8 is not None:
             self.float8.keep()
-        else:
-            self._kept = self._matrix(dtype)
+            return
+        matrix = self._matrix(dtype)
+        down, up = matrix[self.outputs :, : self.inputs], matrix[: self.outputs, self.inputs :]
+        if self._copies is None:
+            self._copies = torch.zeros_like(down), torch.zeros_like(up)
+        down.copy_(self._copies[0])
+        up.copy_(self._copies[1])
+        self._kept, self._home, self._copies = matrix, matrix, (down, up)
 
     @property
     def stays_packed(self) -> bool:
@@ -138,7 +146,9 @@ class Projections:
 
     def drop_matrix(self) -> None:
         """Undo `keep_matrix` of half precision."""
-        self._kept = None
+        if self._copies is not None:
+            self._copies = self._copies[0].clone(), self._copies[1].clone()
+        self._kept = self._home = None
 
     @contextmanager
     def unpacked_once(self) -> Iterator[None]:
@@ -179,7 +189,8 @@ class Projections:
         matrix = self._matrix(x.dtype)
         if x.shape[1] > self.inputs:
             x[:, self.inputs :] = low
-            matrix[: self.outputs, self.inputs :] = up
+            if matrix is not self._home:
+                matrix[: self.outputs, self.inputs :] = up
             _product(x, matrix[: self.outputs].T, plus, y)
         else:
             _product(x, matrix[: self.outputs, : self.inputs].T, plus, y)
@@ -220,7 +231,8 @@ class Projections:
         if grad.shape[1] > self.outputs:
             matrix = self._matrix(grad.dtype)
             grad[:, self.outputs :] = grad_low
-            matrix[self.outputs :, : self.inputs] = down
+            if matrix is not self._home:
+                matrix[self.outputs :, : self.inputs] = down
             return grad @ matrix[:, : self.inputs], grad_low
         if self.float8 is not None:
             dx = self.float8.backward(own)
@@ -283,6 +295,7 @@ class Projections:
                 torch.zeros(self.rank, self.inputs, dtype=dtype, device=device),
                 torch.zeros(self.outputs, self.rank, dtype=dtype, device=device),
             )
+            self._home = None
         down, up = self._copies
         return [
             (a.weight.detach(), down[rank], b.weight.detach(), up[out, rank], scale)
