@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.model.fast import offload, plan
 from ftctl_trainer.model.fast.install import fast_model, install
+from ftctl_trainer.model.fast.main_memory import MainMemory, Taken
+from ftctl_trainer.model.fast.places import Places
+from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
-from tests.integration.fast_models import (
-    LENGTHS,
-    assert_same,
-    together,
-)
+from tests.integration.fast_models import LENGTHS, assert_same, backward, rows, together
 from tests.integration.tuned_model import tuned
 
 # Halves of the model, and its products.
@@ -42,47 +42,187 @@ def test_what_is_computed_again_gives_the_same_gradients(
     assert_same(together(model), expected)
 
 
-@pytest.mark.parametrize("gates", [True, False], ids=["gates-too", "gates-again"])
+def placed(model: Any, places: Places, size: int = 2**22) -> MainMemory:
+    """Let a model's layers keep what they keep in these places."""
+    fast = fast_model(model)
+    assert fast is not None
+    fast.main_memory = MainMemory(size, pinned=False)
+    plan.apply_places(fast, places)
+    return fast.main_memory
+
+
+@pytest.mark.parametrize("room", [0, 40_000, 10**9])
+@pytest.mark.parametrize(
+    ("away", "gates", "stay"),
+    [
+        pytest.param(2, 2, 0, id="all-away"),
+        pytest.param(2, 1, 0, id="some-gates-again"),
+        pytest.param(1, 0, 1, id="one-stays"),
+        pytest.param(1, 1, 0, id="one-again-whole"),
+        pytest.param(0, 0, 1, id="none-away"),
+    ],
+)
 def test_what_waits_in_main_memory_comes_back(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, gates: bool
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+    away: int,
+    gates: int,
+    stay: int,
 ) -> None:
     monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    away: list[int] = []
     refs: list[weakref.ref[Any]] = []
-    out = offload.Offload._out
+    saved = offload.Offload._save
 
-    def counted(self: offload.Offload, tensor: torch.Tensor, number: int) -> Any:
-        away.append(tensor.numel())
-        found = out(self, tensor, number)
+    def counted(self: offload.Offload, number: int, tensor: torch.Tensor) -> Any:
+        found = saved(self, number, tensor)
         refs.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(offload.Offload, "_out", counted)
     model = tuned(folders["llama"])
     install(model)
     expected = together(model)
-    assert not away
-    fast = fast_model(model)
-    assert fast is not None
-    plan.keep_what_fits(fast, "offload", sum(LENGTHS))
-    assert [mlp.keeps for mlp in fast.mlps] == [True, False]
-    fast.mlps[0].keeps = gates
+    monkeypatch.setattr(offload.Offload, "_save", counted)
+    memory = placed(model, Places(away, gates, stay, room, 0))
 
     gc.collect()
     gc.disable()
     try:
-        assert_same(together(model), expected)
-        # Not by and by: so much memory must be there for the next step.
-        assert refs
-        assert all(ref() is None for ref in refs)
+        for _ in range(2):
+            assert_same(together(model), expected)
+            # Not by and by: so much memory must be there for the next step.
+            assert refs
+            assert all(ref() is None for ref in refs)
+            assert memory._taken == memory._next == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("gates", "wide"), [(0, 0), (1, 1), (2, 2)])
+def test_what_waits_is_what_was_asked_for(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, gates: int, wide: int
+) -> None:
+    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
+    away: list[int] = []
+    take = MainMemory.take
+
+    def counted(self: MainMemory, tensor: torch.Tensor) -> Taken | None:
+        away.append(tensor.numel())
+        return take(self, tensor)
+
+    monkeypatch.setattr(MainMemory, "take", counted)
+    model = tuned(folders["llama"])
+    install(model)
+    placed(model, Places(2, gates, 0, 0, 0))
+    together(model)
     tokens = sum(LENGTHS)
     # Queries, keys, values, what attention makes, and what enters the halves.
     assert {tokens * 128, tokens * 64} <= set(away)
-    assert (tokens * (256 + 64) in away) == gates
+    assert away.count(tokens * (256 + 64)) == wide
     # x A' is as wide here.
-    assert away.count(tokens * 64) == (13 if gates else 12)
+    assert away.count(tokens * 64) == 12 + gates
+
+
+def test_what_main_memory_has_no_room_for_stays(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
+    model = tuned(folders["llama"])
+    install(model)
+    expected = together(model)
+    placed(model, Places(2, 2, 0, 0, 0), size=30_000)
+
+    assert_same(together(model), expected)
+
+
+def test_a_second_backward_pass_over_what_was_given_out_is_refused(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
+    model = tuned(folders["llama"])
+    install(model)
+    placed(model, Places(2, 0, 0, 0, 0))
+    loss = label_loss_sum(model, EndToEndCollator()(rows()))
+    torch.autograd.backward([loss], retain_graph=True)
+    with pytest.raises(RuntimeError, match="it runs once"):
+        torch.autograd.backward([loss])
+
+
+@pytest.mark.parametrize("room", [0, 5, 100])
+def test_the_device_holds_no_more_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """Besides a unit that goes out and one that comes back, each of a kibibyte here."""
+    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
+    held: list[int] = []
+    hold = offload.Offload._hold
+
+    def counted(self: offload.Offload, unit: Any, more: int) -> None:
+        hold(self, unit, more)
+        held.append(self._held)
+
+    monkeypatch.setattr(offload.Offload, "_hold", counted)
+    parts = offload.Offload(MainMemory(2**20, pinned=False), room * 1024)
+    x = first = torch.linspace(-1, 1, 256, requires_grad=True)
+    for _ in range(12):
+        with parts.unit(leaves=True):
+            x = x.sin()
+    backward(x.sum())
+    wanted = first.detach().requires_grad_()
+    again = wanted
+    for _ in range(12):
+        again = again.sin()
+    backward(again.sum())
+
+    assert torch.equal(first.grad, wanted.grad)  # type: ignore[arg-type]
+    assert max(held) == min(max(room + 1, 2), 12) * 1024
+    assert parts._held <= 1024
+
+
+def test_a_setting_that_offloads_keeps_all_where_there_is_room(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tuned(folders["llama"])
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    monkeypatch.setattr(plan, "free_bytes", lambda: 10**12)
+    plan.keep_what_fits(fast, "offload", 1000)
+
+    assert fast.main_memory is None
+    assert all(half.keeps for half in fast.attentions)
+    assert all(half.keeps for half in fast.mlps)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_setting_that_offloads_sends_away_what_there_is_main_memory_for(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    model = tuned(folders["llama"])
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    tokens = 10**4
+    step = plan._step_bytes(fast, tokens)
+    monkeypatch.setattr(plan, "free_bytes", lambda: (step + 10**7) / plan._SHARE)
+    monkeypatch.setattr(plan, "free_main_memory", lambda: 10**8)
+    monkeypatch.setattr(plan, "_seconds", lambda *_: (1.0, 1.0, 10**9))
+    if not pinned:
+        monkeypatch.setattr(plan, "_taken", _no_memory)
+    plan.keep_what_fits(fast, "offload", tokens)
+
+    assert (fast.main_memory is not None) == pinned
+    assert [half.leaves for half in fast.attentions] == [pinned] * 2
+    assert [half.keeps for half in fast.attentions] == [pinned] * 2
+    if fast.main_memory is not None:
+        kept = tokens * sum(half.kept_bytes(4) for half in fast.attentions)
+        kept += tokens * sum(half.kept_bytes(4) for half in fast.mlps)
+        entering = 2 * 2 * tokens * 64 * 4
+        assert len(fast.main_memory._whole) == pytest.approx(kept + entering, rel=0.1)
+
+
+def _no_memory(*_: Any) -> MainMemory:
+    raise RuntimeError("1.0 GiB of main memory cannot be pinned")
 
 
 def test_a_weight_is_unpacked_for_a_backward_pass_and_let_go(folders: dict[str, Path]) -> None:
@@ -150,7 +290,7 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     kept += sum(half.kept_bytes(width) for half in fast.attentions)
     kept += sum(half.gate_up.inputs * width for half in fast.mlps)
     wanted = tokens * kept
-    always = plan._always_bytes(fast, tokens)
+    always = plan._step_bytes(fast, tokens) + plan._inputs_bytes(fast, tokens)
     monkeypatch.setattr(plan, "free_bytes", lambda: (always + room * wanted) / plan._SHARE)
 
     plan.keep_what_fits(fast, setting, tokens)

@@ -29,8 +29,7 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool | Literal["auto", "offload"] = Field(
         True,
         description="recompute activations in the backward pass: less memory, more time; auto: "
-        "what memory does not hold; offload: on a GPU keep those of attention in main memory "
-        "(long rows), and recompute the rest",
+        "what memory does not hold; offload: auto, with main memory beside the GPU's (long rows)",
     )
     num_train_epochs: float = Field(
         3, gt=0, description="passes over the training rows, unless max_steps is set"

@@ -12,8 +12,8 @@ from ftctl.estimate.trained import FLOAT32, targeted
 _SCORE_BYTES = 8
 # Of ranks, in the fast layers (trainer/ftctl_trainer/model/fast/projections.py).
 _ALIGNED = 64
-# Of so many layers one has its gates in main memory (model/fast/plan.py there).
-_GATES_OUT = 4
+# Of so many layers one has its gates in main memory, as far as they leave an H100 in time.
+_GATES_OUT = 3
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def kept_bytes(
     Bytes that all layers keep; with `recompute`, their inputs, and all of the one in work.
 
     Source: arXiv:1604.06174, with a segment a layer. Of layers that wait in main memory two are
-    on the device.
+    on the device at least; more stay where there is room (model/fast/places.py there).
     """
     if recompute and forward.kernels == "fast":
         a_layer = shape.hidden + aligned(forward.rank)
@@ -103,16 +103,15 @@ def working_bytes(shape: Architecture, tokens: int, forward: Forward, *, recompu
 
 def main_memory_bytes(shape: Architecture, tokens: int, forward: Forward) -> int:
     """
-    Bytes that offloaded layers take outside the GPU.
+    Bytes that offloaded layers take outside the GPU, where none stays on it.
 
-    Of every layer what enters its halves, the heads and what attention makes, of some the gates;
-    each is a block of PyTorch's pinned memory, whose sizes are powers of two.
+    Of every layer what enters its halves, the heads and what attention makes, of some the gates.
+    The trainer does with less.
     """
-    half, query, kv = shape.hidden, shape.query_size, shape.kv_size
-    numbers = [half, half, query, query + 2 * kv] * shape.layers
-    numbers += [2 * shape.intermediate] * -(-shape.layers // _GATES_OUT)
-    sizes = [tokens * forward.number_bytes * count for count in numbers]
-    return sum(1 << (size - 1).bit_length() for size in sizes)
+    a_layer = 2 * shape.hidden + _heads(shape) + _lows(forward)
+    gates = 2 * shape.intermediate + aligned(2 * forward.rank)
+    numbers = shape.layers * a_layer + -(-shape.layers // _GATES_OUT) * gates
+    return tokens * forward.number_bytes * numbers
 
 
 def aligned(rank: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,3 +40,23 @@ def test_recomputes(
     monkeypatch.setattr(activations, "_free_bytes", lambda: free_gb * 10**9)
 
     assert recomputes(setting, SMALL, [20, 1887, 900], 8) is want
+
+
+@pytest.mark.parametrize(
+    ("limit", "want"),
+    [
+        pytest.param("max\n", 8 * 10**6 * 1024, id="no-limit"),
+        pytest.param("5000\n", 5000 - 3000 + 1000, id="pages-of-files-give-way"),
+    ],
+)
+def test_main_memory_is_what_the_machine_and_the_container_leave(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, want: int
+) -> None:
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 1500\ninactive_file 1000\nactive_file 200\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
+    monkeypatch.setattr(activations, "_CGROUP", tmp_path)
+    monkeypatch.setattr(activations, "_MEMINFO", tmp_path / "meminfo")
+
+    assert activations.free_main_memory() == want

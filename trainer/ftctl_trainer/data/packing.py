@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ftctl.contract.packing import pack
 from ftctl_trainer.data.chat import IGNORED
@@ -34,6 +35,14 @@ def packed(rows: Sequence[Row], capacity: int, seed: int) -> list[dict[str, list
         100 * sum(lengths) / (len(bins) * capacity),
     )
     return [_joined([rows[number] for number in numbers]) for numbers in bins]
+
+
+def lengths_within(sequence: Row) -> list[int]:
+    """Tokens of every row in a sequence; one that is not packed is a row."""
+    end = len(sequence["input_ids"])
+    places = sequence.get("position_ids", (0,))
+    starts = [number for number, place in enumerate(places) if place == 0]
+    return [after - start for start, after in pairwise([*starts, end])]
 
 
 def _joined(rows: Sequence[Row]) -> dict[str, list[int]]:

@@ -30,6 +30,10 @@ class Method(Protocol):
         """Tokens of the largest pass, without padding."""
 
     @property
+    def pass_lengths(self) -> Sequence[int]:
+        """Tokens of every row of such a pass."""
+
+    @property
     def evaluates(self) -> bool:
         """Whether there are held-out rows."""
 
@@ -75,6 +79,11 @@ class OverRows:
     def pass_tokens(self) -> int:
         """Tokens of the largest pass, without padding."""
         return most_tokens(self.lengths, self.batch_rows)
+
+    @property
+    def pass_lengths(self) -> Sequence[int]:
+        """Tokens of every row of such a pass."""
+        return sorted(self.lengths)[-self.batch_rows :]
 
     @property
     def evaluates(self) -> bool:

@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from ftctl.contract.batches import rows_of_step
 from ftctl.contract.spec import TrainingConfig
 from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator, StepCollator
-from ftctl_trainer.data.packing import packed
+from ftctl_trainer.data.packing import lengths_within, packed
 from ftctl_trainer.data.tokenize import TokenizedRows
 from ftctl_trainer.methods.method import OverRows, Told, dataset
 from ftctl_trainer.methods.progress import Progress
@@ -46,6 +46,17 @@ class Sft(OverRows):
         if not self._joins_steps:
             return super().pass_tokens
         return min(self._most, most_tokens(self.lengths, rows_of_step(self.training)))
+
+    @property
+    def pass_lengths(self) -> Sequence[int]:
+        """Tokens of every row of such a pass, also of those that are packed into one."""
+        found: list[int] = []
+        left = self.pass_tokens
+        for row in sorted(self.rows, key=lambda row: -len(row["input_ids"])):
+            if len(row["input_ids"]) <= left:
+                left -= len(row["input_ids"])
+                found += lengths_within(row)
+        return found
 
     def trainer(self, model: Any, arguments: dict[str, Any], progress: Progress) -> Any:
         """Build the trainer over the tokenized rows."""

@@ -70,6 +70,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
     else:
         with checkpoints.uploaded():
             trainer.train(resume_from_checkpoint=str(start) if done is not None else None)
+    _free_memory(tuned)
     group.wait()  # until all checkpoints are in the store
     if trainer.state.global_step < total and (done or 0) < total and not counters.stopped_early:
         end_if_stopped(ctx.stop, saved=f"a checkpoint of step {trainer.state.global_step} is saved")
@@ -98,9 +99,21 @@ def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Gr
         )
     # Other methods hold logits of all tokens, and some generate.
     keep_what_fits(
-        fast, setting, method.pass_tokens, others=0.0 if training.method == "sft" else 0.4
+        fast,
+        setting,
+        method.pass_tokens,
+        others=0.0 if training.method == "sft" else 0.4,
+        lengths=method.pass_lengths if setting == "offload" else (),
+        processes=group.here,
     )
     return False
+
+
+def _free_memory(tuned: Any) -> None:
+    """Give back the main memory that only training wants."""
+    fast = fast_model(tuned)
+    if fast is not None:
+        fast.main_memory = None
 
 
 def _built(tuned: Any, build: Callable[[], Any]) -> Any:

@@ -17,6 +17,7 @@ _BYTES = 80
 _SCORE_BYTES = 8
 # The rest is for weights, the optimizer, and what others on the machine take meanwhile.
 _SHARE = 0.5
+_CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 
 def recomputes(setting: bool | str, model: Any, lengths: Sequence[int], batch_size: int) -> bool:
@@ -51,22 +52,33 @@ def activation_bytes(config: Any, rows: int, length: int) -> int:
     return rows * length * int(config.num_hidden_layers) * a_token
 
 
+def free_main_memory() -> float:
+    """Bytes that this process may still take outside the GPU, by the machine and the container."""
+    lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    return min(_field(lines, "MemAvailable:") * 1024, _cgroup_bytes())
+
+
 def _free_bytes() -> float:
     import torch
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
-    return min(int(fields["MemAvailable"].split()[0]) * 1024, _cgroup_bytes())
+    return free_main_memory()
 
 
 def _cgroup_bytes() -> float:
     """What this container may still take; infinite without a limit (cgroup v2)."""
-    folder = Path("/sys/fs/cgroup")
     try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
     except OSError:
         return float("inf")
-    return float("inf") if limit == "max" else float(int(limit) - int(used))
+    # Pages of files that were read count as used, and give way.
+    used -= _field(stat, "inactive_file ")
+    return float("inf") if limit == "max" else float(int(limit) - used)
+
+
+def _field(lines: Sequence[str], name: str) -> int:
+    found = next((line for line in lines if line.startswith(name)), None)
+    return 0 if found is None else int(found.removeprefix(name).split()[0])

@@ -42,6 +42,8 @@ class Group:
     board: Any = None
     shards: bool = False
     """Each holds a part of the base: a forward pass is one of all."""
+    here: int = 1
+    """Processes of this machine."""
 
     @property
     def first(self) -> bool:
@@ -179,4 +181,5 @@ def join_group(*, shards: bool = False) -> Group:
         world_size=world,
     )
     control = distributed.new_group(backend="gloo", timeout=_WAITING)
-    return Group(rank, world, control, board, shards)
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return Group(rank, world, control, board, shards, here)

@@ -52,6 +52,8 @@ class Attention:
     kv_heads: int
     scale: float
     keeps: bool = True
+    leaves: bool = False
+    """What is kept waits in main memory."""
 
     def __call__(self, x: Tensor, rows: Documents) -> Tensor:
         """
@@ -165,6 +167,8 @@ class Mlp:
     keeps: bool = True
     keeps_input: bool = True
     """What enters it is kept, though nothing else of the layer is."""
+    leaves: bool = False
+    """What is kept waits in main memory."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """
@@ -264,14 +268,14 @@ def decoder_layer(
     Returns:
         [T, H].
     """
-    if offload is not None:
-        with offload.unit():
-            x = attention(x, rows)
-        with offload.unit():
-            return mlp(x)
-    if attention.keeps or mlp.keeps or mlp.keeps_input:
+    if not (attention.keeps or mlp.keeps or mlp.keeps_input):
+        return _apply(_Layer, x, attention, mlp, rows, *attention.parameters, *mlp.parameters)
+    if offload is None:
         return mlp(attention(x, rows))
-    return _apply(_Layer, x, attention, mlp, rows, *attention.parameters, *mlp.parameters)
+    with offload.unit(leaves=attention.leaves):
+        x = attention(x, rows)
+    with offload.unit(leaves=mlp.leaves):
+        return mlp(x)
 
 
 class _Layer(Function):

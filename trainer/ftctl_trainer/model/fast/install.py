@@ -13,6 +13,7 @@ import torch
 from ftctl_trainer.model.fast.blocks import Attention, Mlp, Norm, decoder_layer, final_norm
 from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.head import label_loss
+from ftctl_trainer.model.fast.main_memory import MainMemory
 from ftctl_trainer.model.fast.offload import Offload
 from ftctl_trainer.model.fast.projections import Projections, copy_adapters
 
@@ -58,8 +59,10 @@ class FastModel:
         self.causal, self.inner = model, model.model
         self.norm = _norm(self.inner.norm)
         self.attentions, self.mlps = [], []
-        self.offloads = False
-        """Whether what the halves keep waits in main memory."""
+        self.main_memory: MainMemory | None = None
+        """Where what halves keep waits, of those that say so."""
+        self.room = 0.0
+        """Bytes on the device for what halves keep, where some of it waits in main memory."""
         self._stream: Any = None
         for layer in self.inner.layers:
             at, mlp = layer.self_attn, layer.mlp
@@ -121,10 +124,18 @@ class FastModel:
             for products in self.products:
                 products.bare = False
 
-    def _offload(self) -> Offload:
-        if self._stream is None and self.inner.embed_tokens.weight.device.type == "cuda":
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = self.inner.embed_tokens.weight.device
+        return device
+
+    def _offload(self) -> Offload | None:
+        if self.main_memory is None or not torch.is_grad_enabled():
+            return None
+        if self._stream is None and self.device.type == "cuda":
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        return Offload(self._stream)
+        return Offload(self.main_memory, self.room, self._stream)
 
     def hidden(self, embedded: Tensor, positions: Tensor, lengths: Sequence[int]) -> Tensor:
         """
@@ -140,7 +151,7 @@ class FastModel:
         rows = documents(self.inner.rotary_emb, positions, lengths)
         copy_adapters(self.products, embedded.dtype)
         x = embedded
-        offload = self._offload() if self.offloads and torch.is_grad_enabled() else None
+        offload = self._offload()
         for attention, mlp in zip(self.attentions, self.mlps, strict=True):
             x = decoder_layer(x, attention, mlp, rows, offload)
         return final_norm(x, self.norm)
