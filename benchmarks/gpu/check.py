@@ -23,7 +23,9 @@ from ftctl_trainer.generate import greedy_answers
 from ftctl_trainer.model.fast import head, kernels, reference
 from ftctl_trainer.model.fast.decode import answers
 from ftctl_trainer.model.fast.install import fast_model, install
-from ftctl_trainer.model.fast.plan import keep_what_fits
+from ftctl_trainer.model.fast.main_memory import MainMemory
+from ftctl_trainer.model.fast.places import Places
+from ftctl_trainer.model.fast.plan import apply_places, keep_what_fits
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.load import load_quantized
 from ftctl_trainer.model.lora import add_lora, trainable
@@ -37,8 +39,9 @@ SMALL = {
     "num_attention_heads": 16,
     "num_key_value_heads": 4,
 }
-# Long ones among them go another way through attention.
-LENGTHS = (37, 512, 2100, 700, 64, 3300, 5)
+# Long ones among them go another way through attention, and are filled up unless they are multiples
+# of 512.
+LENGTHS = (37, 512, 2100, 700, 64, 3300, 5, 3584)
 MOST_FLOAT32, MOST_RATIO = 1e-5, 1.2
 
 
@@ -141,7 +144,12 @@ def tuned(folder: Path, dtype: Any, *, seed: int) -> Any:
 def gradients(
     folder: Path, dtype: Any, *, fast: bool, float8: bool = False, keeps: bool | str = False
 ) -> dict[str, Any]:
-    """Of every LoRA weight, none of them zero, for rows of LENGTHS; `keeps` as configured."""
+    """
+    Of every LoRA weight, none of them zero, for rows of LENGTHS.
+
+    Args:
+        keeps: as configured; offload though there is room.
+    """
     model = tuned(folder, dtype, seed=0)
     generator = torch.Generator("cuda").manual_seed(1)
     with torch.no_grad():
@@ -153,7 +161,12 @@ def gradients(
         install(model, float8=float8)
         layers = fast_model(model)
         assert layers is not None
-        keep_what_fits(layers, keeps, sum(LENGTHS))
+        if keeps == "offload":
+            layers.main_memory = MainMemory(2**29, pinned=True)
+            # Three of four layers, one of them with its gates, and room on the GPU for one.
+            apply_places(layers, Places(away=3, gates=1, stay=1, room=2**27, main=2**29))
+        else:
+            keep_what_fits(layers, keeps, sum(LENGTHS))
     draws = torch.Generator().manual_seed(2)
     rows = []
     for length in LENGTHS:
@@ -179,10 +192,12 @@ def answers_apart(folder: Path) -> int:
     assert layers is not None
     draws = torch.Generator().manual_seed(3)
     prompts = [
-        torch.randint(0, SMALL["vocab_size"], (n,), generator=draws).tolist() for n in (7, 300)
+        torch.randint(0, SMALL["vocab_size"], (n,), generator=draws).tolist() for n in (7, 20, 300)
     ]
-    found = answers(layers, prompts, most=40, stop_ids=[], choose=lambda logits: logits.argmax(-1))
-    exact = greedy_answers(model, prompts, max_new_tokens=40, batch_size=2, stop_ids=[], pad_id=0)
+    found = answers(
+        layers, prompts, most=40, at_once=256, stop_ids=[], choose=lambda logits: logits.argmax(-1)
+    )
+    exact = greedy_answers(model, prompts, max_new_tokens=40, batch_size=3, stop_ids=[], pad_id=0)
     rows = zip(found, exact, strict=True)
     return sum(a != b for mine, theirs in rows for a, b in zip(mine, theirs, strict=True))
 

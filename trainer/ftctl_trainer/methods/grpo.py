@@ -80,6 +80,7 @@ class Grpo(OverRows):
         trainer.generation_config.eos_token_id = list(self.stop_ids)
         trainer.generation_kwargs["eos_token_id"] = list(self.stop_ids)
         trainer.tokens_of = {prompt.text: prompt.ids for prompt in self.prompts}
+        trainer.pass_tokens = self.pass_tokens
         trainer.progress, trainer.look = progress, lambda: self.scores(model, trained=True)
         return trainer
 
@@ -125,6 +126,7 @@ class RewardTrainer(Told, GRPOTrainer):  # type: ignore[misc]
     """Counts what TRL computes; prompts come tokenized, and in an order that an epoch decides."""
 
     tokens_of: Mapping[str, list[int]]
+    pass_tokens: int
 
     def compute_loss(
         self,
@@ -154,6 +156,7 @@ class RewardTrainer(Told, GRPOTrainer):  # type: ignore[misc]
             fast,
             prompt_ids,
             most=self.max_completion_length,
+            at_once=self.pass_tokens,
             stop_ids=self.eos_token_ids,
             choose=sampled(self.temperature),
         )

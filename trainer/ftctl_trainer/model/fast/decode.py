@@ -12,7 +12,7 @@ import torch
 
 from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.ops import ops_for
-from ftctl_trainer.model.fast.plan import free_bytes
+from ftctl_trainer.model.fast.plan import free_bytes, work_bytes
 from ftctl_trainer.model.fast.projections import copy_adapters
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def answers(
     prompts: Sequence[Sequence[int]],
     *,
     most: int,
+    at_once: int,
     stop_ids: Sequence[int],
     choose: Choose,
 ) -> list[list[int]]:
@@ -45,15 +46,17 @@ def answers(
 
     Args:
         most: tokens of an answer.
+        at_once: tokens of the prompts that are read together, but for one that has more.
         stop_ids: they end an answer, and belong to it.
         choose: from logits, [rows, vocabulary], to the next tokens, int64, [rows].
     """
     device = fast.inner.embed_tokens.weight.device
     copy_adapters(fast.products, fast.dtype)
     stops = torch.tensor(list(stop_ids), device=device)
-    with _unpacked(fast):
-        state = _State(fast, prompts, most)
-        tokens = [choose(state.read())]
+    # The caches come first: weights are unpacked in what they leave.
+    state = _State(fast, prompts, most)
+    with _unpacked(fast, at_once):
+        tokens = [choose(state.read(at_once))]
         ended = torch.isin(tokens[0], stops)
         # What repeats its bits may wait for the device, which a graph cannot.
         graph = device.type == "cuda" and not torch.are_deterministic_algorithms_enabled()
@@ -108,24 +111,29 @@ class _State:
         angles = documents(fast.inner.rotary_emb, self._places, [room])
         self._cos, self._sin = angles.cos, angles.sin
 
-    def read(self) -> Tensor:
-        """Run all prompts, end to end; return the logits of their last tokens."""
-        fast, lengths = self._fast, self._lengths
-        ids = torch.tensor([i for row in self._prompts for i in row], device=self._device)
+    def read(self, at_once: int) -> Tensor:
+        """Run all prompts, some at a time; return the logits of their last tokens."""
+        groups = together([len(prompt) for prompt in self._prompts], at_once)
+        return self._logits(torch.cat([self._read(rows) for rows in groups]))
+
+    def _read(self, numbers: Sequence[int]) -> Tensor:
+        """Run these prompts end to end; return what the layers make of their last tokens."""
+        fast, lengths = self._fast, [self._lengths[number] for number in numbers]
+        tokens = [token for number in numbers for token in self._prompts[number]]
         positions = torch.cat([self._places[:length] for length in lengths])
         rows = documents(fast.inner.rotary_emb, positions, lengths)
-        x = fast.inner.embed_tokens(ids)
+        x = fast.inner.embed_tokens(torch.tensor(tokens, device=self._device))
         starts = list(accumulate(lengths, initial=0))
         for attention, mlp, cache in zip(fast.attentions, fast.mlps, self._caches, strict=True):
             qkv, _, made = attention.attended(attention.normed(x)[0], rows, None)
             _, keys, values = attention.split(qkv)
-            for number, length in enumerate(lengths):
-                part = slice(starts[number], starts[number] + length)
-                cache.keys[number, :, :length] = keys[part].transpose(0, 1)
-                cache.values[number, :, :length] = values[part].transpose(0, 1)
+            for number, start, end in zip(numbers, starts, starts[1:], strict=False):
+                cache.keys[number, :, : end - start] = keys[start:end].transpose(0, 1)
+                cache.values[number, :, : end - start] = values[start:end].transpose(0, 1)
             x = attention.out.forward(made.out.flatten(1), plus=x)[0]
             x = mlp.forward(x, (None, None))[0]
-        return self._logits(x[[end - 1 for end in starts[1:]]])
+        last: Tensor = x[[end - 1 for end in starts[1:]]]
+        return last
 
     def step(self, tokens: Tensor) -> Tensor:
         """Take these tokens, [rows], in; return the logits of what follows."""
@@ -192,12 +200,12 @@ class _State:
 
 
 @contextmanager
-def _unpacked(fast: FastModel) -> Iterator[None]:
-    """Keep the 4-bit weights unpacked meanwhile, if there is memory for all of them."""
+def _unpacked(fast: FastModel, tokens: int) -> Iterator[None]:
+    """Keep the 4-bit weights unpacked, if passes of so many tokens leave memory for all of them."""
     packed: list[Any] = [part for part in fast.products if part.stays_packed]
     needed = sum(part.matrix_bytes for part in packed)
     on_gpu = fast.inner.embed_tokens.weight.device.type == "cuda"
-    if not on_gpu or needed > _SHARE * free_bytes():
+    if not on_gpu or needed > _SHARE * (free_bytes() - work_bytes(fast, tokens)):
         yield
         return
     for part in packed:
@@ -207,6 +215,19 @@ def _unpacked(fast: FastModel) -> Iterator[None]:
     finally:
         for part in packed:
             part.drop_matrix()
+
+
+def together(lengths: Sequence[int], at_once: int) -> list[list[int]]:
+    """Numbers of neighbouring prompts that have at most so many tokens together, or of one."""
+    groups: list[list[int]] = []
+    room = 0
+    for number, length in enumerate(lengths):
+        if length > room or not groups:
+            groups.append([])
+            room = at_once
+        groups[-1].append(number)
+        room -= length
+    return groups
 
 
 def _until(tokens: list[int], stops: frozenset[int]) -> list[int]:
