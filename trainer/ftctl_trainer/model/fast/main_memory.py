@@ -77,6 +77,7 @@ def _pin(block: Tensor) -> None:
 
 
 def _unpin(block: Tensor) -> None:
+    torch.cuda.synchronize()  # copies that nobody waits for may be under way
     _runtime().cudaHostUnregister(block.data_ptr())
 
 
