@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from ftctl.storage.base import Progress
 from ftctl.storage.files import mismatch
 from ftctl.storage.parallel import abandon
 from ftctl.storage.s3_client import unbroken
-from ftctl.storage.s3_parts import Part, S3Object, plan
+from ftctl.storage.s3_parts import THREADS, Part, S3Object, plan
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
@@ -45,10 +47,11 @@ def download_file(
     checksum = _Checksum(sha256, head, parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _Partial(path, head["ETag"]) as partial:
-        futures = [
-            pool.submit(_fetch, source, head["ETag"], part, partial, progress) for part in parts
-        ]
-        _gather(parts, futures, partial, checksum)
+
+        def fetch(part: Part) -> Future[None]:
+            return pool.submit(_fetch, source, head["ETag"], part, partial, progress)
+
+        _gather(parts, fetch, partial, checksum)
         if checksum.found != checksum.wanted:
             partial.drop()
             where = f"s3://{source.bucket}/{source.key}"
@@ -173,13 +176,27 @@ def _fetch(
         progress(part.size)
 
 
+# Parts that are asked for before the checksum has come to them: more than there are threads, so
+# that one slow answer holds up no other, but not all. Where the server is as fast as the machine,
+# fetching would take the cores from the hashing, which would then be left to one of them.
+_AHEAD = THREADS + THREADS // 2
+
+
 def _gather(
-    parts: list[Part], futures: list[Future[None]], partial: _Partial, checksum: _Checksum
+    parts: list[Part],
+    fetch: Callable[[Part], Future[None]],
+    partial: _Partial,
+    checksum: _Checksum,
 ) -> None:
+    ahead = deque((part, fetch(part)) for part in parts[:_AHEAD])
     try:
-        for part, future in zip(parts, futures, strict=True):
+        for following in chain(parts[_AHEAD:], repeat(None, len(ahead))):
+            part, future = ahead[0]
             future.result()
             if checksum.wanted:
                 checksum.add(partial.read(part))
+            ahead.popleft()
+            if following:
+                ahead.append((following, fetch(following)))
     finally:
-        abandon(futures)
+        abandon(future for _, future in ahead)
