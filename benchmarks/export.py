@@ -28,14 +28,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tests' models
 
-from benchmarks.generated_llama import write_llama
-
-from ftctl.contract.spec import PathsConfig
-from ftctl_trainer.export.inputs import Inputs
-from ftctl_trainer.export.tools import Tools, find_tools
+# Each part is a process that imports what it needs, and this module again where it starts others.
+if TYPE_CHECKING:
+    from ftctl_trainer.export.inputs import Inputs
+    from ftctl_trainer.export.tools import Tools
 
 MB = 10**6
 SHAPES = {
@@ -107,6 +107,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
+    from ftctl.contract.spec import PathsConfig
+    from ftctl_trainer.export.tools import find_tools
+
     tools = find_tools(PathsConfig())
     if tools is None:
         sys.exit("FTCTL_LLAMA_CPP_DIR names no llama.cpp with llama-quantize built")
@@ -217,20 +220,22 @@ class Reads:
 
     def __init__(self, pid: int) -> None:
         """Begin to look."""
+        self._pid = pid
         self._seen: dict[int, int] = {}
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, args=(pid,))
+        self._thread = threading.Thread(target=self._look)
         self._thread.start()
 
     def stop(self) -> int:
-        """Return the sum."""
+        """Return the sum; a process has those of children that it has waited for."""
         self._end.set()
         self._thread.join()
-        return sum(self._seen.values())
+        own = self._seen.pop(self._pid, 0)
+        return max(own, sum(self._seen.values()))
 
-    def _look(self, pid: int) -> None:
+    def _look(self) -> None:
         while not self._end.wait(0.05):
-            for each in (pid, *children(pid)):
+            for each in (self._pid, *children(self._pid)):
                 try:
                     text = Path(f"/proc/{each}/io").read_text()
                 except OSError:  # it has just ended
@@ -254,6 +259,8 @@ def size_of(folder: Path) -> int:
 
 def generate(settings: dict[str, object]) -> None:
     """Write the model and the adapter."""
+    from benchmarks.generated_llama import write_llama
+
     bench, _ = of_settings(settings)
     shape: dict[str, int] = settings["shape"]  # type: ignore[assignment]
     write_llama(shape, bench.base, bench.adapter, rank=RANK)
@@ -288,13 +295,16 @@ def quantizer_alone(settings: dict[str, object]) -> None:
     for tensor in model.tensors:
         for block in blocks(tensor, with_base=False):
             start = time.monotonic()
-            encode(block.values, kinds[tensor.name], bench.threads)
+            encode(block.values, kinds[tensor.name], threads=bench.threads)
             spent += time.monotonic() - start
     (bench.root / "quantizer").write_text(str(spent))
 
 
 def of_settings(settings: dict[str, object]) -> tuple[Bench, Inputs]:
     """What a part of ours works on."""
+    from ftctl_trainer.export.inputs import Inputs
+    from ftctl_trainer.export.tools import Tools
+
     tools = Tools(Path(str(settings["converter"])), Path(str(settings["quantizer"])))
     bench = Bench(Path(str(settings["root"])), tools, int(str(settings["threads"])))
     return bench, Inputs(bench.base, bench.adapter, "bench")

@@ -9,7 +9,7 @@ from pathlib import Path
 from gguf import GGMLQuantizationType as Kind
 
 from ftctl.errors import RunFailedError
-from ftctl_trainer.export.gguf_file import GgufFile
+from ftctl_trainer.export.gguf_file import GgufFile, Metadata
 from ftctl_trainer.export.gguf_model import GgufModel
 from ftctl_trainer.export.importance import MATRIX
 from ftctl_trainer.export.tools import run_tool
@@ -34,7 +34,7 @@ def planned_kinds(
     file = scratch / "plan.gguf"
     floats = dict.fromkeys((tensor.name for tensor in model.tensors), Kind.F32)
     try:
-        GgufFile(file, model.header("f32"), model.tensors, floats).close()
+        GgufFile(file, _for_a_plan(model.header("f32")), model.tensors, floats).close()
         weighted = ["--imatrix", MATRIX] if model.importance else []
         said = run_tool(
             [str(quantizer.absolute()), "--dry-run", *weighted, file.name, qtype.upper()],
@@ -43,6 +43,11 @@ def planned_kinds(
     finally:
         file.unlink(missing_ok=True)
     return parse_plan(said, set(floats), quantizer)
+
+
+def _for_a_plan(header: Metadata) -> Metadata:
+    """A header without the vocabulary, whose hundred thousand words take longer than the plan."""
+    return {key: value for key, value in header.items() if not key.startswith("tokenizer.")}
 
 
 def parse_plan(said: str, names: set[str], quantizer: Path) -> dict[str, Kind]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,12 @@ class GgufFile:
         self._stream.truncate(end)
 
     def write(self, name: str, first_row: int, rows: NDArray[np.generic]) -> None:
-        """Write encoded rows of a tensor."""
-        self._stream.seek(self._starts[name] + first_row * self._row_bytes[name])
-        rows.tofile(self._stream)
+        """Write encoded rows of a tensor; from several threads at once if need be."""
+        position = self._starts[name] + first_row * self._row_bytes[name]
+        left = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+        while len(left):
+            written = os.pwrite(self._stream.fileno(), left.data, position)
+            left, position = left[written:], position + written
 
     def close(self) -> None:
         """Close the file."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -57,6 +58,9 @@ def isolated_beside(
     # Pickled here, since the packages must be there before the function's own imports.
     call = pickle.dumps((function, args, kwargs))
     process = context.Process(target=_serve, args=(sender, packages, call), daemon=True)
+    # The work there is cut over threads by itself. A matrix product that is cut again waits for
+    # cores that work already, and spins meanwhile. Read when numpy is imported, so set before.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     process.start()
     sender.close()
     try:

@@ -137,7 +137,7 @@ def _stored(parts: Sequence[Path], tensors: list[Tensor]) -> dict[str, gguf.Read
 def _check_block(file: Path, stored: gguf.ReaderTensor, block: Block, *, weighed: bool) -> None:
     kind = Kind(stored.tensor_type)
     weighed = weighed and weighs(kind)
-    rounds_further = not weighed and loses_update(block.values, block.base, kind)
+    rounds_further = not weighed and loses_update(block.values, block.base_if_lost(kind), kind)
     rows = stored.data.reshape(-1, stored.data.shape[-1])
     rows = rows[block.first_row : block.first_row + len(block.values)]
     for part in parts_of_rows(block.values.shape, kind):

@@ -33,10 +33,6 @@ _GRIDS = frozenset({Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1, Kind.Q8_0})
 # Share of a tensor's update that rounding to nearest may lose before anything is done: of single
 # rows it may be that much by accident.
 _LOSS = 0.1
-# Values that are looked at first. Of a base on the grid nearly all of the update is lost, of any
-# other next to none: that shows in these, but for updates below a hundredth of a step, where the
-# rounding of so few may look like a loss. Then all are looked at.
-_SAMPLE = 2**18
 # A row's limit is looked for between 10^-3 and 10^3 updates, to a thousandth of it.
 _DECADES, _HALVINGS = 3.0, 14
 
@@ -98,13 +94,6 @@ class _Rounding:
     @classmethod
     def of(cls, values: Array, base: Array | None, kind: Kind) -> _Rounding | None:
         """None where there is no update, no such grid, or nothing to mend."""
-        every = values.size // _SAMPLE
-        if base is not None and every > 1 and not cls._of(values[::every], base[::every], kind):
-            return None
-        return cls._of(values, base, kind)
-
-    @classmethod
-    def _of(cls, values: Array, base: Array | None, kind: Kind) -> _Rounding | None:
         found = None if base is None else _grid(values, kind)
         if base is None or found is None:
             return None
