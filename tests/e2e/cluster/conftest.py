@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.open import open_cluster
 from tests.e2e.cluster.laptop import SECRET, Laptop, dump
+from tests.e2e.cluster.releases import Release, pushed, values_of
 from tests.integration.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, running_server
 
 GPU = "nvidia.com/gpu"
@@ -98,6 +100,22 @@ def laptop(
 ) -> Laptop:
     """A user's machine: `ftctl`, a kubeconfig, the S3 keys, and nothing else of AWS."""
     return Laptop.of(tmp_path, namespace, s3.endpoint_url, images)
+
+
+@pytest.fixture
+def bare(cluster: Cluster, laptop: Laptop) -> Release:
+    """A release without inputs, where nothing but what policies allow leaves the namespace."""
+    meta = {"name": "default-deny", "namespace": laptop.namespace}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    cluster.create({**kind, "metadata": meta, "spec": spec})
+    return Release(cluster, laptop, values_of(laptop, []))
+
+
+@pytest.fixture
+def release(bare: Release) -> Release:
+    """The same, and the store has its inputs."""
+    return replace(bare, values=values_of(bare.laptop, pushed(bare.laptop)))
 
 
 @pytest.fixture

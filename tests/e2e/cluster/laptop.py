@@ -27,6 +27,8 @@ Seen = TypeVar("Seen")
 SECRET = "s3-keys"
 # Twelve steps leave the model surer of its labels than the four of smoke: verification demands it.
 STEPS = ("training.max_steps=12", "training.save_steps=2", "training.eval_steps=12")
+# Of runs that are to be there, and need not go on: no node has the label.
+NOWHERE = "cluster.node_selector={ftctl.dev/none: here}"
 # Small enough for a node of two cores that does other things too.
 RESOURCES = {"train": ("300m", "4Gi"), "convert": ("200m", "4Gi")}
 

@@ -12,11 +12,12 @@ from ftctl.cluster import kinds
 from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import Object
 from ftctl.cluster.observed import condition, containers
+from ftctl.contract.labels import RUN, all_selector
 from tests.e2e.cluster.laptop import RESOURCES, SECRET, Laptop, until
 from tests.e2e.helm import CHART, Done, helm
 
 NAME = "demo"
-_LAUNCHED = "app.kubernetes.io/component=launcher"
+LAUNCHED = "app.kubernetes.io/component=launcher"
 # The image is there; Python, a few requests, and two busy cores.
 _LAUNCH_S = 600
 
@@ -37,7 +38,7 @@ class Release:
 
     def job(self) -> Object:
         """The launcher's Job of this revision."""
-        [job] = self.cluster.list(kinds.JOB, self.laptop.namespace, labels=_LAUNCHED)
+        [job] = self.cluster.list(kinds.JOB, self.laptop.namespace, labels=LAUNCHED)
         return job
 
     def ended(self) -> Object:
@@ -54,6 +55,15 @@ class Release:
         lines = self.log(job)
         assert condition(job, "Complete"), lines
         return lines
+
+    def runs(self) -> set[str]:
+        """The runs of which something is in the namespace."""
+        selector, namespace = all_selector(), self.laptop.namespace
+        return {
+            item["metadata"]["labels"][RUN]
+            for kind in (kinds.JOB, kinds.CONFIG_MAP, kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY)
+            for item in self.cluster.list(kind, namespace, labels=selector)
+        }
 
     def log(self, job: Object) -> list[str]:
         """What the last of a Job's pods printed."""

@@ -12,9 +12,8 @@ from ftctl.cluster.engine import serves
 from ftctl.cluster.kinds import Object
 from ftctl.contract.labels import run_selector
 from ftctl.contract.layout import RunLayout
-from tests.e2e.cluster.laptop import Laptop, stage_of, until
+from tests.e2e.cluster.laptop import NOWHERE, Laptop, stage_of, until
 
-NOWHERE = "cluster.node_selector={ftctl.dev/none: here}"
 _RUN_S = 600
 
 

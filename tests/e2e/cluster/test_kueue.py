@@ -14,11 +14,10 @@ from ftctl.cluster.engine import serves
 from ftctl.contract.labels import run_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.report.collect import collect_status
-from tests.e2e.cluster.laptop import STEPS, Laptop, stage_of, until
+from tests.e2e.cluster.laptop import NOWHERE, STEPS, Laptop, stage_of, until
 from tests.e2e.cluster.queues import NAME, Queue, one_gpu
 
 QUEUED = ("cluster.gpus=1", f"cluster.queue={NAME}")
-NOWHERE = "cluster.node_selector={ftctl.dev/none: here}"
 FIRST_CHECKPOINT = 2
 _RUN_S = 900
 

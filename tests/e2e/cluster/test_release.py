@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-
-import pytest
 
 from ftctl.cluster import kinds
-from ftctl.cluster.client import Cluster
 from ftctl.cluster.kinds import Object
 from ftctl.cluster.observed import condition
 from ftctl.cluster.present import present_objects
-from ftctl.contract.labels import RUN, all_selector
 from ftctl.contract.layout import RunLayout
 from ftctl.contract.names import is_run_id
 from ftctl.manifests.difference import differences
-from tests.e2e.cluster.laptop import Laptop, until
-from tests.e2e.cluster.releases import NAME, Release, pushed, rendered, values_of
+from tests.e2e.cluster.laptop import until
+from tests.e2e.cluster.releases import NAME, Release, rendered
 from tests.e2e.helm import needs_helm
 
 pytestmark = needs_helm
 FASTER = "config.training.learning_rate=1e-3"
 _RUN_S = 900
-
-
-@pytest.fixture
-def bare(cluster: Cluster, laptop: Laptop) -> Release:
-    """A release without inputs, where nothing but what policies allow leaves the namespace."""
-    meta = {"name": "default-deny", "namespace": laptop.namespace}
-    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
-    cluster.create({**kind, "metadata": meta, "spec": spec})
-    return Release(cluster, laptop, values_of(laptop, []))
-
-
-@pytest.fixture
-def release(bare: Release) -> Release:
-    """The same, and the store has its inputs."""
-    return replace(bare, values=values_of(bare.laptop, pushed(bare.laptop)))
 
 
 def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
@@ -60,14 +39,14 @@ def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
     assert release.helm("upgrade", "--set", FASTER).code == 0
     second = _run_in(release.launched())
     assert second != run_id
-    assert _runs(release) == {run_id, second}
+    assert release.runs() == {run_id, second}
     _is_what_render_prints(release, second, rendered(laptop, *pins, FASTER.removeprefix("config.")))
 
     assert release.helm("rollback", "1").code == 0
     assert f"{run_id} is published already" in " ".join(release.launched())
 
     assert release.helm("uninstall").code == 0
-    until(lambda: _runs(release), lambda left: not left, 300)
+    until(release.runs, lambda left: not left, 300)
     assert [(item.key, item.etag) for item in store.list(RunLayout(run_id).root)] == results
     assert store.stat(RunLayout(second).config) is not None
 
@@ -78,7 +57,7 @@ def test_a_release_is_a_run_from_install_to_uninstall(release: Release) -> None:
     body["metadata"] |= {"name": "now", "namespace": laptop.namespace}
     cluster.create(body)
     assert f"{run_id} is published already" in " ".join(release.launched())
-    assert _runs(release) == set()
+    assert release.runs() == set()
 
 
 def test_the_doctor_is_helms_test(release: Release) -> None:
@@ -90,7 +69,7 @@ def test_the_doctor_is_helms_test(release: Release) -> None:
 
     assert tested.code == 0, tested.stdout + tested.stderr
     assert "ok    storage in the cluster: pods can write and read the store" in tested.stdout
-    assert _runs(release) == set()
+    assert release.runs() == set()
 
 
 def test_wrong_input_ends_the_launcher_at_once_and_is_said(bare: Release) -> None:
@@ -101,7 +80,7 @@ def test_wrong_input_ends_the_launcher_at_once_and_is_said(bare: Release) -> Non
 
     assert (_failure(job), bare.exit_code(job)) == ("PodFailurePolicy", 3)
     assert bare.log(job)[0] == "error: dataset.train: there is no file 'data/quickstart/train.json'"
-    assert _runs(bare) == set()
+    assert bare.runs() == set()
 
 
 def test_a_permission_that_is_missing_is_named(release: Release) -> None:
@@ -114,7 +93,7 @@ def test_a_permission_that_is_missing_is_named(release: Release) -> None:
     assert (_failure(job), release.exit_code(job)) == ("BackoffLimitExceeded", 6)
     user = f"system:serviceaccount:{release.laptop.namespace}:default"
     assert f"no permission: {user} may not" in "\n".join(release.log(job))
-    assert _runs(release) == set()
+    assert release.runs() == set()
 
 
 def _failure(job: Object) -> str:
@@ -127,16 +106,6 @@ def _failure(job: Object) -> str:
 def _run_in(lines: list[str]) -> str:
     """The run's id, which stands on a line of its own."""
     return next(line for line in lines if is_run_id(line))
-
-
-def _runs(release: Release) -> set[str]:
-    """The runs of which something is in the namespace."""
-    selector, namespace = all_selector(), release.laptop.namespace
-    return {
-        item["metadata"]["labels"][RUN]
-        for kind in (kinds.JOB, kinds.CONFIG_MAP, kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY)
-        for item in release.cluster.list(kind, namespace, labels=selector)
-    }
 
 
 def _is_what_render_prints(release: Release, run_id: str, wanted: list[Object]) -> None:

@@ -12,7 +12,7 @@ from ftctl.cluster.observed import condition
 from ftctl.contract.labels import RUN, all_selector, launcher_selector
 from ftctl.storage.aliases import read_alias
 from ftctl.storage.sweeps import read_sweep
-from tests.e2e.cluster.laptop import STEPS, Laptop, until
+from tests.e2e.cluster.laptop import NOWHERE, STEPS, Laptop, until
 
 SWEPT = ("training.learning_rate=2e-4,4e-4,6e-4", "model.lora_r=4,8")
 SEARCHED = ("training.learning_rate=tag(log,interval(1e-4,1e-3))", "model.lora_r=interval(4,8)")
@@ -96,7 +96,7 @@ def test_a_search_of_four_gives_the_best(laptop: Laptop, cluster: Cluster) -> No
 
 def test_the_launcher_chooses_the_runs_of_a_search(laptop: Laptop, cluster: Cluster) -> None:
     """By what is in its image. No node takes the runs, which stay as they are."""
-    nowhere = ("cluster.node_selector={ftctl.dev/none: here}", "cluster.node_selector_convert={}")
+    nowhere = (NOWHERE, "cluster.node_selector_convert={}")
     sweep_id = begin(laptop, "--search=4", *SEARCHED, *nowhere)
 
     until(lambda: alive(cluster, laptop), lambda runs: len(runs) == AT_ONCE, _STOP_S)
