@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
+from gguf import GGUFValueType as Value
 from numpy.typing import NDArray
 
 from ftctl_trainer.export.tensors import Tensor
@@ -32,7 +34,7 @@ class GgufFile:
             tensors: in the order that they stand in the file.
             kinds: type of each tensor, by name.
         """
-        writer = gguf.GGUFWriter(path, "")
+        writer = _Writer(path, "")
         writer.kv_data = [dict(metadata)]
         for tensor in tensors:
             kind = kinds[tensor.name]
@@ -70,6 +72,29 @@ class GgufFile:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+class _Writer(gguf.GGUFWriter):  # type: ignore[misc]
+    """
+    Packs lists in a tenth of the time.
+
+    The package packs every word of a vocabulary by a call of its own; a type has as many headers as
+    there are files, and each is written before the first tensor.
+    """
+
+    def _pack_val(
+        self, val: Any, vtype: Value, add_vtype: bool, sub_type: Value | None = None
+    ) -> Any:
+        if vtype != Value.ARRAY or type(val) is not list or len(kinds := set(map(type, val))) != 1:
+            return super()._pack_val(val, vtype, add_vtype, sub_type)
+        kind = Value.get_type(val[0]) if sub_type is None else sub_type
+        head = struct.pack("<IIQ" if add_vtype else "<IQ", *([vtype] * add_vtype), kind, len(val))
+        if kinds == {str} and kind == Value.STRING:
+            words = (word.encode() for word in val)
+            return head + b"".join(struct.pack("<Q", len(word)) + word for word in words)
+        if kinds <= {int, float} and (letter := self._simple_value_packing.get(kind)):
+            return head + struct.pack(f"<{len(val)}{letter}", *val)
+        return super()._pack_val(val, vtype, add_vtype, sub_type)
 
 
 def stored_bytes(tensor: Tensor, kind: Kind) -> int:
