@@ -118,6 +118,10 @@ def _serve(sender: Connection, packages: dict[str, Path], call: bytes) -> None:
     except Exception as error:
         known = expected_failure(error, tempfile.gettempdir())
         sender.send(known or _Bug(traceback.format_exc()))
+    # torch takes half a second to take itself apart, and the caller waits for the end.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _ending(exitcode: int | None) -> str:
