@@ -301,7 +301,3 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     if setting == "auto" and room < 1.5:
         plan.keep_what_fits(fast, setting, tokens, others=plan._SHARE)
         assert not any(half.keeps or half.keeps_input for half in fast.mlps)
-
-
-def test_the_longest_rows_of_a_pass_count() -> None:
-    assert plan.most_tokens([3, 50, 7, 20], 2) == 70

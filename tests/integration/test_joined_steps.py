@@ -134,18 +134,18 @@ def test_noise_that_is_by_the_tokens_of_a_pass_keeps_rows_apart(
     passes, _, _ = train(folder, tmp_path, noise=5.0)
     assert sorted(passes) == sorted(2 * LENGTHS)
     training = TrainingConfig(max_seq_length=MOST, neftune_noise_alpha=5)
-    assert Sft(training, rows(), [], None).pass_tokens == 30
-    assert Sft(TrainingConfig(max_seq_length=MOST), rows(), [], None).pass_tokens == MOST
-    assert Sft(TrainingConfig(max_seq_length=200), rows(), [], None).pass_tokens == 93
+    assert Sft(training, rows(), [], None).pass_tokens(1) == 30
+    assert Sft(TrainingConfig(max_seq_length=MOST), rows(), [], None).pass_tokens(1) == MOST
+    assert Sft(TrainingConfig(max_seq_length=200), rows(), [], None).pass_tokens(1) == 93
 
 
 def test_the_rows_of_a_large_pass_are_the_longest_that_fit_into_it() -> None:
     made = [Sft(TrainingConfig(max_seq_length=most), rows(), [], None) for most in (200, MOST)]
-    assert [found.pass_lengths for found in made] == [[30, 23, 20, 20], [30]]
+    assert [found.pass_lengths(1) for found in made] == [[30, 23, 20, 20], [30]]
     sequences = packed(rows(), 60, 0)
     [whole] = [Sft(TrainingConfig(max_seq_length=60, packing=True), sequences, [], None)]
-    assert sum(whole.pass_lengths) == whole.pass_tokens
-    assert set(whole.pass_lengths) < set(LENGTHS)
+    assert sum(whole.pass_lengths(1)) == whole.pass_tokens(1)
+    assert set(whole.pass_lengths(1)) < set(LENGTHS)
 
 
 def test_passes_hold_every_row_once_and_no_more_than_they_may() -> None:

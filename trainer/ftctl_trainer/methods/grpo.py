@@ -15,7 +15,7 @@ from ftctl.contract.spec import GrpoConfig, TrainingConfig
 from ftctl.estimate.steps import grpo_steps
 from ftctl_trainer.data.prompts import Prompt
 from ftctl_trainer.generate import greedy_answers
-from ftctl_trainer.methods.method import OverRows, Told, dataset, drop_reference
+from ftctl_trainer.methods.method import OverRows, Told, dataset, drop_reference, longest
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.methods.rewards import Rewards
 from ftctl_trainer.model.fast.decode import answers, sampled
@@ -49,6 +49,10 @@ class Grpo(OverRows):
         """Tokens of every prompt with the longest answer there may be."""
         return [len(prompt.ids) + self.settings.completion_tokens for prompt in self.prompts]
 
+    def pass_lengths(self, world: int) -> list[int]:
+        """Tokens of the answers to the longest prompts, each of which has several."""
+        return longest(self.lengths * self.settings.num_generations, self.batch_rows(world))
+
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
@@ -80,7 +84,7 @@ class Grpo(OverRows):
         trainer.generation_config.eos_token_id = list(self.stop_ids)
         trainer.generation_kwargs["eos_token_id"] = list(self.stop_ids)
         trainer.tokens_of = {prompt.text: prompt.ids for prompt in self.prompts}
-        trainer.pass_tokens = self.pass_tokens
+        trainer.pass_tokens = self.pass_tokens(progress.group.world)
         trainer.progress, trainer.look = progress, lambda: self.scores(model, trained=True)
         return trainer
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from ftctl.contract.batches import share_of
 from ftctl.contract.spec import TrainingConfig
 from ftctl.estimate.steps import steps_of
 from ftctl_trainer.methods.progress import REFERENCE, Progress, timed
-from ftctl_trainer.model.fast.plan import most_tokens
 from ftctl_trainer.processes.rows import LengthOrder
 
 
@@ -21,16 +21,13 @@ class Method(Protocol):
     def lengths(self) -> Sequence[int]:
         """Tokens of every sequence that goes through the model."""
 
-    @property
-    def batch_rows(self) -> int:
-        """Sequences of a forward pass on one device."""
+    def batch_rows(self, world: int) -> int:
+        """Sequences of a forward pass on one of `world` devices."""
 
-    @property
-    def pass_tokens(self) -> int:
-        """Tokens of the largest pass, without padding."""
+    def pass_tokens(self, world: int) -> int:
+        """Tokens of the largest pass there may be on one of `world` devices, without padding."""
 
-    @property
-    def pass_lengths(self) -> Sequence[int]:
+    def pass_lengths(self, world: int) -> Sequence[int]:
         """Tokens of every row of such a pass."""
 
     @property
@@ -70,20 +67,17 @@ class OverRows:
         """Tokens of every sequence that goes through the model."""
         raise NotImplementedError
 
-    @property
-    def batch_rows(self) -> int:
-        """Sequences of a forward pass."""
-        return self.training.per_device_train_batch_size
+    def batch_rows(self, world: int) -> int:
+        """Sequences of a forward pass on one of `world` devices."""
+        return share_of(self.training, world).rows
 
-    @property
-    def pass_tokens(self) -> int:
-        """Tokens of the largest pass, without padding."""
-        return most_tokens(self.lengths, self.batch_rows)
+    def pass_tokens(self, world: int) -> int:
+        """Tokens of the largest pass there may be on one of `world` devices, without padding."""
+        return sum(self.pass_lengths(world))
 
-    @property
-    def pass_lengths(self) -> Sequence[int]:
+    def pass_lengths(self, world: int) -> Sequence[int]:
         """Tokens of every row of such a pass."""
-        return sorted(self.lengths)[-self.batch_rows :]
+        return longest(self.lengths, self.batch_rows(world))
 
     @property
     def evaluates(self) -> bool:
@@ -94,6 +88,11 @@ class OverRows:
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
         return steps_of(self.training, len(self.lengths))
+
+
+def longest(lengths: Sequence[int], rows: int) -> list[int]:
+    """Lengths of so many rows, the longest last."""
+    return sorted(lengths)[-rows:]
 
 
 class Told:

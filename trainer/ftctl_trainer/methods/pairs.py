@@ -42,10 +42,15 @@ class Pairs(OverRows):
         """Tokens of the longer conversation of every pair."""
         return [pair.length for pair in self.pairs]
 
-    @property
-    def batch_rows(self) -> int:
+    def batch_rows(self, world: int) -> int:
         """Both answers of a pair go through the model."""
-        return 2 * self.training.per_device_train_batch_size
+        return 2 * super().batch_rows(world)
+
+    def pass_lengths(self, world: int) -> list[int]:
+        """Tokens of both answers of the pairs that have most."""
+        both = [(len(it.chosen.input_ids), len(it.rejected.input_ids)) for it in self.pairs]
+        largest = sorted(both, key=sum)[-super().batch_rows(world) :]
+        return [length for pair in largest for length in pair]
 
     def pair_trainer(
         self,

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from ftctl.contract.batches import rows_of_step
+from ftctl.contract.batches import rows_of_step, share_of
 from ftctl.contract.spec import TrainingConfig
 from ftctl_trainer.data.collator import OWN_COLUMNS, Collator, EndToEndCollator, StepCollator
 from ftctl_trainer.data.packing import lengths_within, packed
 from ftctl_trainer.data.tokenize import TokenizedRows
-from ftctl_trainer.methods.method import OverRows, Told, dataset
+from ftctl_trainer.methods.method import OverRows, Told, dataset, longest
 from ftctl_trainer.methods.progress import Progress
 from ftctl_trainer.model.attention import lays_end_to_end
 from ftctl_trainer.model.fast.install import fast_model
-from ftctl_trainer.model.fast.plan import most_tokens
 from ftctl_trainer.model.labels import label_loss_sum, mean_label_loss
 from ftctl_trainer.processes.rows import SharedBatches, SharedLoader, blank_row, epoch_order
 
@@ -40,18 +39,17 @@ class Sft(OverRows):
         """Tokens of every sequence."""
         return [len(row["input_ids"]) for row in self.rows]
 
-    @property
-    def pass_tokens(self) -> int:
-        """Tokens of the largest pass of the fast layers."""
+    def pass_tokens(self, world: int) -> int:
+        """Tokens of the largest pass of the fast layers on one of `world` devices."""
+        share = share_of(self.training, world)
         if not self._joins_steps:
-            return super().pass_tokens
-        return min(self._most, most_tokens(self.lengths, rows_of_step(self.training)))
+            return sum(longest(self.lengths, share.rows))
+        return min(self._most, sum(longest(self.lengths, share.rows * share.passes)))
 
-    @property
-    def pass_lengths(self) -> Sequence[int]:
+    def pass_lengths(self, world: int) -> list[int]:
         """Tokens of every row of such a pass, also of those that are packed into one."""
         found: list[int] = []
-        left = self.pass_tokens
+        left = self.pass_tokens(world)
         for row in sorted(self.rows, key=lambda row: -len(row["input_ids"])):
             if len(row["input_ids"]) <= left:
                 left -= len(row["input_ids"])

@@ -95,15 +95,15 @@ def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Gr
         if setting == "offload":
             _log.info("nothing waits in main memory but what the fast layers keep on a GPU")
         return group.from_first(
-            lambda: recomputes(setting, tuned, method.lengths, method.batch_rows)
+            lambda: recomputes(setting, tuned, method.lengths, method.batch_rows(group.world))
         )
     # Other methods hold logits of all tokens, and some generate.
     keep_what_fits(
         fast,
         setting,
-        method.pass_tokens,
+        method.pass_tokens(group.world),
         others=0.0 if training.method == "sft" else 0.4,
-        lengths=method.pass_lengths if setting == "offload" else (),
+        lengths=method.pass_lengths(group.world) if setting == "offload" else (),
         processes=group.here,
     )
     return False

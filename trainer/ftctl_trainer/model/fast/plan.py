@@ -102,11 +102,6 @@ def keep_what_fits(
     )
 
 
-def most_tokens(lengths: Sequence[int], rows: int) -> int:
-    """Tokens of a pass of the `rows` longest sequences."""
-    return sum(sorted(lengths)[-rows:])
-
-
 def apply_places(fast: FastModel, places: Places) -> None:
     """Let every layer keep what it is to keep, and where."""
     fast.room = places.room
