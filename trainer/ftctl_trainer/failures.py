@@ -66,7 +66,7 @@ def less_memory(config: Config) -> str:
     """What to set, and to what, so that training takes less memory; the cheapest comes first."""
     training = config.training
     rows, passes = training.per_device_train_batch_size, training.gradient_accumulation_steps
-    if training.gradient_checkpointing not in (True, "offload"):
+    if training.gradient_checkpointing is not True:
         advice = (
             "training.gradient_checkpointing=true, which keeps no activations between layers "
             "and takes about a third more time"
