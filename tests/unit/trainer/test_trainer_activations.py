@@ -42,19 +42,32 @@ def test_recomputes(
     assert recomputes(setting, SMALL, [20, 1887, 900], 8) is want
 
 
+MACHINE = 8 * 10**6 * 1024
+V2, V1 = "memory.max", "memory/memory.limit_in_bytes"
+
+
 @pytest.mark.parametrize(
-    ("limit", "want"),
+    ("name", "limit", "want"),
     [
-        pytest.param("max\n", 8 * 10**6 * 1024, id="no-limit"),
-        pytest.param("5000\n", 5000 - 3000 + 1000, id="pages-of-files-give-way"),
+        pytest.param(V2, "max\n", MACHINE, id="v2-no-limit"),
+        pytest.param(V2, "5000\n", 5000 - 3000 + 1000, id="v2"),
+        pytest.param(V1, "9223372036854771712\n", MACHINE, id="v1-no-limit"),
+        pytest.param(V1, "5000\n", 5000 - 3000 + 1500, id="v1-counts-those-below-too"),
+        pytest.param(None, "", MACHINE, id="neither"),
     ],
 )
 def test_main_memory_is_what_the_machine_and_the_container_leave(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, want: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str | None, limit: str, want: int
 ) -> None:
-    (tmp_path / "memory.max").write_text(limit)
-    (tmp_path / "memory.current").write_text("3000\n")
-    (tmp_path / "memory.stat").write_text("anon 1500\ninactive_file 1000\nactive_file 200\n")
+    if name is not None:
+        used = {V2: "memory.current", V1: "memory.usage_in_bytes"}[name]
+        folder = (tmp_path / name).parent
+        folder.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(limit)
+        (folder / used).write_text("3000\n")
+        (folder / "memory.stat").write_text(
+            "anon 1500\ninactive_file 1000\nactive_file 200\ntotal_inactive_file 1500\n"
+        )
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
     monkeypatch.setattr(activations, "_CGROUP", tmp_path)
     monkeypatch.setattr(activations, "_MEMINFO", tmp_path / "meminfo")

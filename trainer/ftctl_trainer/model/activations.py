@@ -18,6 +18,12 @@ _SCORE_BYTES = 8
 # The rest is for weights, the optimizer, and what others on the machine take meanwhile.
 _SHARE = 0.5
 _CGROUP, _MEMINFO = Path("/sys/fs/cgroup"), Path("/proc/meminfo")
+# Of cgroup v2 and v1: files of the limit and of what is used, and in memory.stat beside them the
+# pages of files that were read, which count as used and give way.
+_LIMITS = (
+    ("memory.max", "memory.current", "inactive_file "),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file "),
+)
 
 
 def recomputes(setting: bool | str, model: Any, lengths: Sequence[int], batch_size: int) -> bool:
@@ -67,16 +73,19 @@ def _free_bytes() -> float:
 
 
 def _cgroup_bytes() -> float:
-    """What this container may still take; infinite without a limit (cgroup v2)."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return float("inf")
-    # Pages of files that were read count as used, and give way.
-    used -= _field(stat, "inactive_file ")
-    return float("inf") if limit == "max" else float(int(limit) - used)
+    """What this container may still take; infinite without a limit."""
+    for limit, used, given_way in _LIMITS:
+        try:
+            most = (_CGROUP / limit).read_text(encoding="ascii").strip()
+            taken = int((_CGROUP / used).read_text(encoding="ascii"))
+            stat = (_CGROUP / limit).with_name("memory.stat").read_text(encoding="ascii")
+        except OSError:
+            continue
+        if most == "max":
+            return float("inf")
+        # Of version 1 a number beyond all memory is no limit: the machine's own is the smaller.
+        return float(int(most) - taken + _field(stat.splitlines(), given_way))
+    return float("inf")
 
 
 def _field(lines: Sequence[str], name: str) -> int:
