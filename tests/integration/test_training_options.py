@@ -24,13 +24,20 @@ def test_training_that_gains_nothing_ends_early_and_stays_ended(
     settings: dict[str, dict[str, Any]] = {
         "dataset": {"eval_fraction": 0.1},
         # Too little to change a loss at all.
-        "training": {"learning_rate": 1e-12, "eval_steps": 2, "early_stopping": 2},
+        "training": {
+            "learning_rate": 1e-12,
+            "eval_steps": 2,
+            "early_stopping": 2,
+            "gradient_checkpointing": "offload",
+        },
         "testing": {"test": False},
     }
     run = TinyRun(tmp_path, model, settings).write()
     code, lines = run.train_now()
     assert code == 0, lines
     assert any("stopping early: the last 2 looks" in line["message"] for line in lines)
+    planned = "all activations are computed again"
+    assert sum(planned in line["message"] for line in lines) == 1
     assert [line["step"] for line in run.metrics() if "eval_loss" in line] == [2, 4, 6]
 
     adapter = run.read(ADAPTER)
@@ -40,6 +47,8 @@ def test_training_that_gains_nothing_ends_early_and_stays_ended(
     assert code == 0, lines
     assert run.read(ADAPTER) == adapter
     assert [line["step"] for line in run.metrics() if "eval_loss" in line] == [2, 4, 6]
+    # Memory is not shared out, nor taken, for what is not trained.
+    assert not any(planned in line["message"] for line in lines)
 
 
 def test_lora_variants_learn_and_are_written_down(model: Path, tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
     done = _fetched(checkpoints, start, group)
     counters = Counters.read(start) if done is not None else Counters()
     ctx.reporter.rewind(done or 0)
-    recomputes = _plan_memory(training, tuned, method, group)
+    total = method.steps
+    finished = done is not None and (done >= total or counters.stopped_early)
+    recomputes = not finished and _plan_memory(training, tuned, method, group)
     trainer = _built(
         tuned,
         lambda: method.trainer(
@@ -63,8 +65,7 @@ def train(ctx: StageContext, tuned: Any, method: Method, precision: Precision) -
         ctx.reporter.event("resumed", step=done)
         _log.info("going on from the checkpoint of step %d", done)
     trainer.loraplus_ratio = training.loraplus_ratio
-    total = method.steps
-    if done is not None and (done >= total or counters.stopped_early):
+    if done is not None and finished:
         load_weights(tuned, start)
         ctx.reporter.progress(done, total)
     else:
@@ -93,7 +94,10 @@ def _plan_memory(training: TrainingConfig, tuned: Any, method: Method, group: Gr
     setting, fast = training.gradient_checkpointing, fast_model(tuned)
     if fast is None:
         if setting == "offload":
-            _log.info("nothing waits in main memory but what the fast layers keep on a GPU")
+            _log.info(
+                "training.gradient_checkpointing=offload is for the fast layers on a GPU, which "
+                "this run has not: all activations are computed again, as with true"
+            )
         return group.from_first(
             lambda: recomputes(setting, tuned, method.lengths, method.batch_rows(group.world))
         )
