@@ -29,7 +29,9 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool | Literal["auto", "offload"] = Field(
         True,
         description="recompute activations in the backward pass: less memory, more time; auto: "
-        "what memory does not hold; offload: auto, with main memory beside the GPU's (long rows)",
+        "what memory does not hold; offload: auto, with main memory beside the GPU's (long rows), "
+        "by the fast layers; as true on a CPU, in 8 bits, with DoRA or cluster.shard, and for "
+        "families without them",
     )
     num_train_epochs: float = Field(
         3, gt=0, description="passes over the training rows, unless max_steps is set"
