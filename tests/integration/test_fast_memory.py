@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
-from ftctl_trainer.model.fast import offload, plan
+from ftctl_trainer.model.fast import main_memory, offload, plan
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.fast.main_memory import MainMemory, Taken
 from ftctl_trainer.model.fast.places import Places
@@ -301,3 +302,42 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     if setting == "auto" and room < 1.5:
         plan.keep_what_fits(fast, setting, tokens, others=plan._SHARE)
         assert not any(half.keeps or half.keeps_input for half in fast.mlps)
+
+
+def test_memory_that_cannot_be_pinned_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA itself is made up: there is none here."""
+
+    runtime = SimpleNamespace(
+        cudaError=SimpleNamespace(success=0),
+        cudaHostRegister=lambda *_: 2,
+        cudaGetErrorString={2: "out of memory"}.get,
+    )
+    monkeypatch.setattr(main_memory, "_runtime", lambda: runtime)
+    monkeypatch.setattr(main_memory, "_forget_error", lambda: None)
+    with pytest.raises(RuntimeError, match=r"^0.0 GiB .* cannot be pinned: out of memory$"):
+        MainMemory(2**20, pinned=True)
+
+
+def test_a_first_call_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles kernels, which may take longer than all calls that are counted."""
+    clock = [0.0]
+    calls: list[float] = []
+
+    class Event:
+        def record(self) -> None:
+            self.at = clock[0]
+
+        def synchronize(self) -> None:
+            pass
+
+        def elapsed_time(self, end: Event) -> float:
+            return (end.at - self.at) * 1e3
+
+    def work() -> None:
+        calls.append(0.01 if calls else 60.0)
+        clock[0] += calls[-1]
+
+    monkeypatch.setattr(plan, "_event", Event)
+    assert plan._timed(work) == pytest.approx(0.01)
+    # As many as warm a GPU up.
+    assert len(calls) > plan._PROBE_S / 0.01

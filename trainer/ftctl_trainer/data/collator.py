@@ -102,7 +102,7 @@ class EndToEndCollator:
 
 # cuBLAS looks for a kernel anew at every length that it has not met, five times as long as it takes
 # to start one: passes are of few lengths.
-_STRIDE = 128
+STRIDE = 128
 
 
 class StepCollator:
@@ -132,7 +132,7 @@ class StepCollator:
 
 
 def _filled(rows: list[Row]) -> list[Row]:
-    missing = -sum(len(row["input_ids"]) for row in rows) % _STRIDE
+    missing = -sum(len(row["input_ids"]) for row in rows) % STRIDE
     blank = {"input_ids": [0] * missing, "labels": [IGNORED] * missing}
     return [*rows, {**blank, "position_ids": range(missing)}] if missing else rows
 

@@ -73,7 +73,10 @@ def _pin(block: Tensor) -> None:
     code = runtime.cudaHostRegister(block.data_ptr(), len(block), 0)
     if code != runtime.cudaError.success:
         _forget_error()
-        raise RuntimeError(f"{len(block) / 2**30:.1f} GiB of main memory cannot be pinned: {code}")
+        raise RuntimeError(
+            f"{len(block) / 2**30:.1f} GiB of main memory cannot be pinned: "
+            f"{runtime.cudaGetErrorString(code)}"
+        )
 
 
 def _unpin(block: Tensor) -> None:

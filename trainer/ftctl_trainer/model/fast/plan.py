@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ftctl_trainer.data.collator import STRIDE
 from ftctl_trainer.model.activations import free_main_memory
 from ftctl_trainer.model.fast.blocks import Attention, Mlp
 from ftctl_trainer.model.fast.documents import documents
@@ -35,8 +36,6 @@ _MAIN_SHARE = 0.75
 _LINK_SHARE = 0.97
 # Of a gated half's three products, gate and up.
 _GATES_SHARE = 2 / 3
-# Tokens that a pass may be filled up with (data/collator.py).
-_FILLED = 128
 # Bytes copied to see how fast that is; seconds, and times, that something is done to be timed. At
 # work a GPU slows down in the first tenths of a second.
 _PROBE_BYTES, _PROBE_S, _PROBE_TIMES = 2**26, 0.4, 4
@@ -153,7 +152,7 @@ def _taken(fast: FastModel, places: Places, tokens: int) -> MainMemory | None:
     if not places.away:
         return None
     # A pass is filled up to a length that others have, and what is handed out has round places.
-    size = places.main * (1 + _FILLED / tokens) + places.away * 2**14
+    size = places.main * (1 + STRIDE / tokens) + places.away * 2**14
     return MainMemory(int(size), pinned=fast.device.type == "cuda")
 
 
@@ -198,6 +197,7 @@ def _seconds(fast: FastModel, tokens: int, lengths: Sequence[int]) -> tuple[floa
 
 def _timed(work: Callable[[], object]) -> float:
     """Seconds on the device, once it is as warm as it will be."""
+    work()  # kernels are compiled, and chosen, by the first call
     found: list[float] = []
     while sum(found) < _PROBE_S or len(found) < _PROBE_TIMES:
         start, end = (_event() for _ in range(2))
