@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ftctl.contract.spec import Config
 from ftctl.estimate.activations import main_memory_bytes
 from ftctl.estimate.architecture import Architecture
@@ -10,6 +12,9 @@ from ftctl.estimate.memory import LIBRARIES_BYTES, forward_of
 from ftctl.estimate.trained import FLOAT32, state_bytes, trained_weights
 
 GIB = 2**30
+# Of the main memory that is free when training begins, for what layers keep there: checkpoints,
+# rows and libraries want some of it too (trainer/ftctl_trainer/model/fast/plan.py).
+MAIN_SHARE = 0.75
 # CUDA's libraries and pinned buffers beside PyTorch's own.
 _CUDA_HOST_BYTES = 3 * GIB
 # Shards are mapped and copied one after the other.
@@ -56,6 +61,8 @@ def train_host(shape: Architecture, config: Config, load: Load) -> dict[str, int
     forward = forward_of(shape, config)
     if forward.kernels == "fast" and forward.offloads:
         parts["activations"] = main_memory_bytes(shape, load.tokens, forward)
+        # Where less is free, the trainer takes less for them.
+        parts["free beside activations"] = math.ceil(parts["activations"] * (1 / MAIN_SHARE - 1))
     return parts
 
 

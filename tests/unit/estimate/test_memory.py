@@ -13,7 +13,7 @@ from ftctl.estimate.activations import Forward, kept_bytes
 from ftctl.estimate.architecture import Architecture, Linear, from_config
 from ftctl.estimate.facts import Rows
 from ftctl.estimate.fits import check_fits
-from ftctl.estimate.host import train_host
+from ftctl.estimate.host import MAIN_SHARE, train_host
 from ftctl.estimate.load import Load, load_of
 from ftctl.estimate.memory import forward_of, phases, resident_bytes
 from ftctl.estimate.run import estimate_run
@@ -270,6 +270,18 @@ class TestTogether:
         lows = 2**20 * (32 * 4 + 11)  # x A', of 64 numbers each
         assert parts["activations"] == 2**20 * (32 * (3 * 64 + 96) + 11 * 448) + lows
         assert "activations" not in train_host(LLAMA_8B, config(), load)
+
+    @pytest.mark.parametrize("gpus", [1, 4])
+    def test_the_trainers_share_of_what_is_free_has_room_for_what_waits(self, gpus: int) -> None:
+        settings = config(
+            training={"gradient_checkpointing": "offload"},
+            cluster={"gpus": gpus},
+        )
+        parts = estimate_run(settings, LLAMA_8B, None).train_host
+        # The rest may be in use when training begins.
+        free = parts["activations"] + parts["free beside activations"]
+        assert free * MAIN_SHARE >= parts["activations"]
+        assert free * MAIN_SHARE == pytest.approx(parts["activations"])
 
 
 class TestFits:

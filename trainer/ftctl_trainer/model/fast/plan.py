@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ftctl.estimate.host import MAIN_SHARE
 from ftctl_trainer.data.collator import STRIDE
 from ftctl_trainer.model.activations import free_main_memory
 from ftctl_trainer.model.fast.blocks import Attention, Mlp
@@ -30,8 +31,6 @@ _SHARE = 0.95
 _WASTE_BYTES = 0.5 * 2**30
 # Bytes a trained weight: gradient and AdamW's two moments, float32.
 _TRAINED_BYTES = 12
-# Of the main memory that is free: checkpoints, rows and libraries want some of it too.
-_MAIN_SHARE = 0.75
 # Of the time that a forward pass takes by itself, for copies beside it: some of them end later.
 _LINK_SHARE = 0.97
 # Of a gated half's three products, gate and up.
@@ -117,7 +116,7 @@ def _send_away(
 ) -> None:
     """Keep on the device, in main memory, or not, by what each costs."""
     cost, link = _measured(fast, tokens, lengths)
-    main = free_main_memory() * _MAIN_SHARE / processes
+    main = free_main_memory() * MAIN_SHARE / processes
     layers = len(fast.mlps)
     places = share_out(layers, cost, device=free, main=main, link=link)
     try:
