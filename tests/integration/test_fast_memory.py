@@ -13,9 +13,11 @@ import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
 from ftctl_trainer.model.fast import main_memory, offload, plan
+from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.install import fast_model, install
 from ftctl_trainer.model.fast.main_memory import MainMemory, Taken
 from ftctl_trainer.model.fast.places import Places
+from ftctl_trainer.model.fast.projections import copy_adapters
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
 from tests.integration.fast_models import LENGTHS, assert_same, backward, rows, together
@@ -131,9 +133,19 @@ def test_what_main_memory_has_no_room_for_stays(
     model = tuned(folders["llama"])
     install(model)
     expected = together(model)
+    found: list[bool] = []
+    take = MainMemory.take
+
+    def counted(self: MainMemory, tensor: torch.Tensor) -> Taken | None:
+        taken = take(self, tensor)
+        found.append(taken is not None)
+        return taken
+
+    monkeypatch.setattr(MainMemory, "take", counted)
     placed(model, Places(2, 2, 0, 0, 0), size=30_000)
 
     assert_same(together(model), expected)
+    assert set(found) == {True, False}
 
 
 def test_a_second_backward_pass_over_what_was_given_out_is_refused(
@@ -147,6 +159,34 @@ def test_a_second_backward_pass_over_what_was_given_out_is_refused(
     torch.autograd.backward([loss], retain_graph=True)
     with pytest.raises(RuntimeError, match="it runs once"):
         torch.autograd.backward([loss])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5], ids=["no-dropout", "dropout"])
+def test_what_halves_keep_is_what_the_plan_counts(folders: dict[str, Path], dropout: float) -> None:
+    model = tuned(folders["llama"], dropout=dropout)
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    attention, mlp = fast.attentions[0], fast.mlps[0]
+    copy_adapters(fast.products, fast.dtype)
+    tokens = sum(LENGTHS)
+    x = torch.randn(tokens, mlp.gate_up.inputs, requires_grad=True)
+    places = torch.cat([torch.arange(length) for length in LENGTHS])
+    at_attention = attention(x, documents(fast.inner.rotary_emb, places, LENGTHS))
+    at_mlp = mlp(x)
+    kept = {
+        half: sum(
+            tensor.untyped_storage().nbytes()
+            for tensor in result.grad_fn.saved_tensors[others:]  # type: ignore[union-attr]
+        )
+        for half, result, others in (("attention", at_attention, 1), ("mlp", at_mlp, 2))
+    }
+    # A row's sum of exponents is kept on a GPU alone.
+    here = attention.kept_bytes(fast.width_bytes) - 4 * attention.heads
+    assert kept["attention"] == tokens * here
+    assert kept["mlp"] == tokens * mlp.kept_bytes(fast.width_bytes)
+    # Without dropout there is room for x A' twice.
+    assert mlp.kept_bytes(4) == (2 * 128 + (1 if dropout else 2) * 64) * 4
 
 
 @pytest.mark.parametrize("room", [0, 5, 100])

@@ -197,7 +197,9 @@ class Mlp:
 
     def kept_bytes(self, width: int) -> int:
         """Bytes a token that `keeps` costs, at `width` bytes a value."""
-        return (self.gate_up.outputs + self.gate_up.rank) * width
+        # Gate and up have room behind them: they become their gradient.
+        gates = self.gate_up.outputs + self.gate_up.grad_spare
+        return (gates + self.gate_up.rank) * width
 
     def draw(self) -> _Drawn:
         """Of both products, by `Projections.draw`."""
