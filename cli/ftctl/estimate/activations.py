@@ -109,7 +109,7 @@ def main_memory_bytes(shape: Architecture, tokens: int, forward: Forward) -> int
     The trainer does with less.
     """
     a_layer = 2 * shape.hidden + _heads(shape) + _lows(forward)
-    gates = 2 * shape.intermediate + aligned(2 * forward.rank)
+    gates = _gates(shape, forward) + aligned(2 * forward.rank)
     numbers = shape.layers * a_layer + -(-shape.layers // _GATES_OUT) * gates
     return tokens * forward.number_bytes * numbers
 
@@ -121,8 +121,13 @@ def aligned(rank: int) -> int:
 
 def _fast(shape: Architecture, forward: Forward) -> int:
     """Two norms' inputs; query, key, value and output; gate and up; the adapters' inner values."""
-    numbers = 2 * shape.hidden + _heads(shape) + 2 * shape.intermediate + _lows(forward)
+    numbers = 2 * shape.hidden + _heads(shape) + _gates(shape, forward) + _lows(forward)
     return forward.number_bytes * numbers
+
+
+def _gates(shape: Architecture, forward: Forward) -> int:
+    """Numbers a token: gate and up, and without dropout the room behind them for adapters."""
+    return 2 * shape.intermediate + (0 if forward.dropout else aligned(2 * forward.rank))
 
 
 def _lows(forward: Forward) -> int:

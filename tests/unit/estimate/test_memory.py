@@ -262,12 +262,19 @@ class TestTogether:
         rows = Rows(train=[100, 800, 500, 300, 90], answers=100, exact=True)
         assert load_of(config(training=training), rows).tokens == tokens
 
-    def test_main_memory_takes_what_waits_there(self) -> None:
-        settings = config(training={"gradient_checkpointing": "offload"})
+    @pytest.mark.parametrize(
+        ("dropout", "rooms"), [pytest.param(0.1, 1, id="dropout"), pytest.param(0, 2, id="none")]
+    )
+    def test_main_memory_takes_what_waits_there(self, dropout: float, rooms: int) -> None:
+        settings = config(
+            model={"modules_to_save": [], "lora_dropout": dropout},
+            training={"gradient_checkpointing": "offload"},
+        )
         load = Load(1, 8_192, 8_192)
         parts = train_host(LLAMA_8B, settings, load)
         # 64 MiB what enters halves and what attention makes, 96 q, k and v; gates 448, of a third.
-        lows = 2**20 * (32 * 4 + 11)  # x A', of 64 numbers each
+        # x A', of 64 numbers each; without dropout gates have room for their own twice.
+        lows = 2**20 * (32 * 4 + 11 * rooms)
         assert parts["activations"] == 2**20 * (32 * (3 * 64 + 96) + 11 * 448) + lows
         assert "activations" not in train_host(LLAMA_8B, config(), load)
 
