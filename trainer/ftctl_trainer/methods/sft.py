@@ -159,6 +159,12 @@ class LabelLossTrainer(Told, SFTTrainer):  # type: ignore[misc]
             pin=self.args.dataloader_pin_memory,
         )
 
+    def _prepare_input(self, data: Any) -> Any:
+        """Pinned batches, also those of SharedLoader, need not wait for the work before them."""
+        if isinstance(data, torch.Tensor):
+            return data.to(self.args.device, non_blocking=True)
+        return super()._prepare_input(data)
+
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
