@@ -8,117 +8,15 @@ from typing import Any
 import pytest
 
 from ftctl.contract.spec import Config, ModelConfig
-from ftctl.errors import ConfigError
 from ftctl.estimate.activations import Forward, kept_bytes
-from ftctl.estimate.architecture import Architecture, Linear, from_config
+from ftctl.estimate.architecture import Architecture
 from ftctl.estimate.facts import Rows
-from ftctl.estimate.fits import check_fits
-from ftctl.estimate.host import MAIN_SHARE, train_host
 from ftctl.estimate.load import Load, load_of
 from ftctl.estimate.memory import forward_of, phases, resident_bytes
-from ftctl.estimate.run import estimate_run
-from ftctl.estimate.trained import state_bytes, trained_weights
+from tests.unit.estimate.shapes import GIB, LLAMA_1B, LLAMA_3B, LLAMA_8B, SMOLLM2, config
 
-GIB = 2**30
 SEVEN = tuple(ModelConfig().lora_target_modules)
-# The llama of 8.04B weights that the figures below were measured with.
-LLAMA_8B = Architecture("llama", 32, 4096, 14336, 32, 8, 128, 129_024)
-LLAMA_3B = Architecture("llama", 28, 3072, 8192, 24, 8, 128, 129_024)
-LLAMA_1B = Architecture("llama", 16, 2048, 8192, 32, 8, 64, 129_024)
 HEAD = {"modules_to_save": ["lm_head"]}
-SMOLLM2 = Architecture("llama", 30, 576, 1536, 9, 3, 64, 49_152, tied=True)
-
-
-def config(**sections: dict[str, Any]) -> Config:
-    """A configuration with an adapter only, on one GPU."""
-    return Config.model_validate({"model": {"modules_to_save": []}, **sections})
-
-
-class TestArchitecture:
-    @pytest.mark.parametrize(
-        ("shape", "parameters"),
-        [
-            pytest.param(LLAMA_8B, 8_036_552_704, id="llama-8b"),
-            pytest.param(SMOLLM2, 134_515_008, id="smollm2-135m-tied"),
-        ],
-    )
-    def test_counts_every_weight(self, shape: Architecture, parameters: int) -> None:
-        assert shape.parameters == parameters
-
-    def test_is_read_from_the_config_of_a_mixture_of_experts(self) -> None:
-        shape = from_config(
-            {
-                "model_type": "qwen3_moe",
-                "hidden_size": 2048,
-                "num_hidden_layers": 48,
-                "num_attention_heads": 32,
-                "num_key_value_heads": 4,
-                "head_dim": 128,
-                "intermediate_size": 6144,
-                "moe_intermediate_size": 768,
-                "num_experts": 128,
-                "num_experts_per_tok": 8,
-                "vocab_size": 151_936,
-                "tie_word_embeddings": False,
-            }
-        )
-        assert shape is not None
-        assert shape.parameters / 1e9 == pytest.approx(30.5, rel=0.01)
-        assert (shape.active_weights + shape.other_weights) / 1e9 == pytest.approx(3.3, rel=0.03)
-
-    def test_takes_the_language_model_of_one_that_also_sees(self) -> None:
-        text = {
-            "model_type": "gemma3_text",
-            "hidden_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
-            "vocab_size": 100,
-        }
-        shape = from_config({"model_type": "gemma3", "vision_config": {}, "text_config": text})
-        assert shape == Architecture("gemma3_text", 2, 64, 128, 4, 4, 16, 100, tied=True)
-
-    def test_knows_older_names_and_feed_forwards_without_a_gate(self) -> None:
-        shape = from_config(
-            {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 10}
-        )
-        assert shape is not None
-        assert shape.linears[4:] == (Linear("up_proj", 8, 32), Linear("down_proj", 32, 8))
-
-    def test_is_none_where_sizes_are_missing(self) -> None:
-        assert from_config({"model_type": "mamba", "hidden_size": 64}) is None
-
-
-class TestTrainedWeights:
-    def test_a_trained_lm_head_of_8b_is_2_1_gb_in_float32_and_as_much_gradient(self) -> None:
-        shape = Architecture("llama", 32, 4096, 14336, 32, 8, 128, 128_256)
-        found = phases(shape, Config(), Load(1, 512, 512), recompute=True)[0].parts
-        lean = phases(shape, config(), Load(1, 512, 512), recompute=True)[0].parts
-        assert found["layers trained whole"] / 1e9 == pytest.approx(2.1, rel=0.01)
-        assert (found["gradients"] - lean["gradients"]) / 1e9 == pytest.approx(2.1, rel=0.01)
-        assert "layers trained whole" not in lean
-
-    def test_an_adapter_has_rank_times_both_sides_of_every_matrix(self) -> None:
-        assert trained_weights(LLAMA_8B, config().model).lora == 41_943_040
-        assert trained_weights(SMOLLM2, config().model).lora == 4_884_480
-
-    def test_layers_that_config_json_does_not_show_are_named(self) -> None:
-        model = ModelConfig(lora_target_modules=["q_proj", "wqkv"], modules_to_save=["score"])
-        assert trained_weights(LLAMA_8B, model).unknown == ("wqkv", "score")
-
-    @pytest.mark.parametrize(
-        ("name", "gpu", "expected"),
-        [
-            pytest.param("adamw_torch", True, 8, id="two-moments"),
-            pytest.param("paged_adamw_8bit", True, 2.03125, id="in-8-bits"),
-            pytest.param("paged_adamw_8bit", False, 8, id="not-on-a-cpu"),
-            pytest.param("lion_32bit", True, 4, id="one-moment"),
-            pytest.param("adafactor", True, 0, id="factored"),
-            pytest.param("something_new", True, 8, id="unknown-as-adamw"),
-        ],
-    )
-    def test_optimizers_keep_state(self, name: str, gpu: bool, expected: float) -> None:
-        assert state_bytes(name, gpu=gpu) == expected
 
 
 class TestAgainstMeasurements:
@@ -261,74 +159,6 @@ class TestTogether:
     def test_tokens_of_a_pass(self, training: dict[str, Any], tokens: int) -> None:
         rows = Rows(train=[100, 800, 500, 300, 90], answers=100, exact=True)
         assert load_of(config(training=training), rows).tokens == tokens
-
-    @pytest.mark.parametrize(
-        ("dropout", "rooms"), [pytest.param(0.1, 1, id="dropout"), pytest.param(0, 2, id="none")]
-    )
-    def test_main_memory_takes_what_waits_there(self, dropout: float, rooms: int) -> None:
-        settings = config(
-            model={"modules_to_save": [], "lora_dropout": dropout},
-            training={"gradient_checkpointing": "offload"},
-        )
-        load = Load(1, 8_192, 8_192)
-        parts = train_host(LLAMA_8B, settings, load)
-        # 64 MiB what enters halves and what attention makes, 96 q, k and v; gates 448, of a third.
-        # x A', of 64 numbers each; without dropout gates have room for their own twice.
-        lows = 2**20 * (32 * 4 + 11 * rooms)
-        assert parts["activations"] == 2**20 * (32 * (3 * 64 + 96) + 11 * 448) + lows
-        assert "activations" not in train_host(LLAMA_8B, config(), load)
-
-    @pytest.mark.parametrize("gpus", [1, 4])
-    def test_the_trainers_share_of_what_is_free_has_room_for_what_waits(self, gpus: int) -> None:
-        settings = config(
-            training={"gradient_checkpointing": "offload"},
-            cluster={"gpus": gpus},
-        )
-        parts = estimate_run(settings, LLAMA_8B, None).train_host
-        # The rest may be in use when training begins.
-        free = parts["activations"] + parts["free beside activations"]
-        assert free * MAIN_SHARE >= parts["activations"]
-        assert free * MAIN_SHARE == pytest.approx(parts["activations"])
-
-
-class TestFits:
-    def test_what_fits_or_is_not_known_is_not_refused(self) -> None:
-        estimate = estimate_run(config(), LLAMA_8B, None)
-        check_fits(estimate, 80 * GIB)
-        check_fits(estimate, None)
-        check_fits(estimate_run(config(), None, None), GIB)
-
-    def test_what_does_not_fit_is_refused_with_what_would_help(self) -> None:
-        settings = config(
-            training={"gradient_checkpointing": False, "per_device_train_batch_size": 16}
-        )
-        estimate = estimate_run(settings, LLAMA_8B, None)
-        with pytest.raises(ConfigError) as refused:
-            check_fits(estimate, 79 * GIB)
-        assert refused.value.what.startswith("training needs about ")
-        assert "one GPU has 79.0 GiB: activations " in refused.value.what
-        assert refused.value.hint is not None
-        assert refused.value.hint.startswith(
-            "Any one of these makes it fit: training.gradient_checkpointing=true (saves "
-        )
-
-    def test_settings_that_do_not_suffice_alone_are_offered_as_such(self) -> None:
-        estimate = estimate_run(Config(), LLAMA_8B, None)
-        with pytest.raises(ConfigError, match="reference needs about") as refused:
-            check_fits(estimate, 8 * GIB)
-        assert refused.value.hint is not None
-        assert refused.value.hint == (
-            "These make it smaller, each alone too little: training.max_seq_length=1024 (saves "
-            "2.4 GiB), model.modules_to_save=[] (saves 2.0 GiB); or take a larger GPU."
-        )
-
-    def test_every_saving_that_is_offered_is_what_it_saves(self) -> None:
-        settings = {"gradient_checkpointing": False, "per_device_train_batch_size": 4}
-        before = estimate_run(Config.model_validate({"training": settings}), LLAMA_8B, None)
-        lean = {"training": settings, "model": {"modules_to_save": []}}
-        after = estimate_run(Config.model_validate(lean), LLAMA_8B, None)
-        assert before.peak is not None
-        assert after.peak == before.peak - before.savings["model.modules_to_save=[]"]
 
 
 class TestASplitBase:
