@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
+from ftctl_trainer.model.fast.install import FastModel, fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
 from tests.integration.tiny_model import save_tokenizer
+from tests.integration.tuned_model import tuned
 
 LENGTHS = (5, 23, 11)
 
@@ -50,6 +52,15 @@ def made_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model.save_pretrained(folder)
         made[name] = folder
     return made
+
+
+def with_fast_layers(folder: Path, **options: Any) -> tuple[Any, FastModel]:
+    """A model of `tuned` with the fast layers, and these."""
+    model = tuned(folder, **options)
+    install(model)
+    fast = fast_model(model)
+    assert fast is not None
+    return model, fast
 
 
 def rows() -> list[dict[str, list[int]]]:

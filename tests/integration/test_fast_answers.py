@@ -11,7 +11,7 @@ import torch
 from ftctl_trainer.generate import greedy_answers
 from ftctl_trainer.model.fast import decode
 from ftctl_trainer.model.fast.decode import answers, sampled, together
-from ftctl_trainer.model.fast.install import fast_model, install
+from tests.integration.fast_models import with_fast_layers
 from tests.integration.tuned_model import tuned
 
 PROMPTS = [list(range(10, 17)), [40], list(range(100, 133))]
@@ -27,10 +27,8 @@ def greedy(logits: torch.Tensor) -> torch.Tensor:
 def test_the_most_likely_answers_are_those_of_transformers(
     folders: dict[str, Path], kind: str, at_once: int
 ) -> None:
-    plain, model = tuned(folders[kind]), tuned(folders[kind], dropout=0.5)
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    plain = tuned(folders[kind])
+    _, fast = with_fast_layers(folders[kind], dropout=0.5)
     wanted = greedy_answers(plain, PROMPTS, max_new_tokens=20, batch_size=3, stop_ids=[], pad_id=0)
 
     found = answers(fast, PROMPTS, most=20, at_once=at_once, stop_ids=[], choose=greedy)
@@ -73,10 +71,7 @@ def test_caches_are_there_before_weights_are_unpacked(
 
     monkeypatch.setattr(decode._State, "__init__", counted)
     monkeypatch.setattr(decode, "_unpacked", unpack)
-    model = tuned(folders["llama"])
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    _, fast = with_fast_layers(folders["llama"])
     answers(fast, PROMPTS, most=2, at_once=100, stop_ids=[], choose=greedy)
     assert order == ["caches", "weights"]
 

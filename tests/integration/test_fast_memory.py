@@ -1,27 +1,24 @@
-"""What the fast layers keep for the backward pass: there, in main memory, or computed again."""
+"""What the fast layers keep for the backward pass, and what they compute again, by plan."""
 
 from __future__ import annotations
 
-import gc
-import weakref
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from ftctl_trainer.data.collator import EndToEndCollator
-from ftctl_trainer.model.fast import main_memory, offload, plan
+from ftctl_trainer.model.fast import plan
 from ftctl_trainer.model.fast.documents import documents
-from ftctl_trainer.model.fast.install import fast_model, install
-from ftctl_trainer.model.fast.main_memory import MainMemory, Taken
-from ftctl_trainer.model.fast.places import Places
+from ftctl_trainer.model.fast.main_memory import MainMemory
 from ftctl_trainer.model.fast.projections import copy_adapters
-from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
-from tests.integration.fast_models import LENGTHS, assert_same, backward, rows, together
-from tests.integration.tuned_model import tuned
+from tests.integration.fast_models import (
+    LENGTHS,
+    assert_same,
+    together,
+    with_fast_layers,
+)
 
 # Halves of the model, and its products.
 GATES, ATTENTION, WEIGHTS = 2, 2, 8
@@ -33,11 +30,8 @@ GATES, ATTENTION, WEIGHTS = 2, 2, 8
 def test_what_is_computed_again_gives_the_same_gradients(
     folders: dict[str, Path], attention: bool, mlp: bool, between: bool
 ) -> None:
-    model = tuned(folders["llama"])
-    install(model)
+    model, fast = with_fast_layers(folders["llama"])
     expected = together(model)
-    fast = fast_model(model)
-    assert fast is not None
     fast.attentions[1].keeps, fast.mlps[0].keeps = attention, mlp
     fast.attentions[0].keeps = fast.mlps[1].keeps = False
     fast.mlps[0].keeps_input = fast.mlps[1].keeps_input = between
@@ -45,128 +39,9 @@ def test_what_is_computed_again_gives_the_same_gradients(
     assert_same(together(model), expected)
 
 
-def placed(model: Any, places: Places, size: int = 2**22) -> MainMemory:
-    """Let a model's layers keep what they keep in these places."""
-    fast = fast_model(model)
-    assert fast is not None
-    fast.main_memory = MainMemory(size, pinned=False)
-    plan.apply_places(fast, places)
-    return fast.main_memory
-
-
-@pytest.mark.parametrize("room", [0, 40_000, 10**9])
-@pytest.mark.parametrize(
-    ("away", "gates", "stay"),
-    [
-        pytest.param(2, 2, 0, id="all-away"),
-        pytest.param(2, 1, 0, id="some-gates-again"),
-        pytest.param(1, 0, 1, id="one-stays"),
-        pytest.param(1, 1, 0, id="one-again-whole"),
-        pytest.param(0, 0, 1, id="none-away"),
-    ],
-)
-def test_what_waits_in_main_memory_comes_back(
-    folders: dict[str, Path],
-    monkeypatch: pytest.MonkeyPatch,
-    room: int,
-    away: int,
-    gates: int,
-    stay: int,
-) -> None:
-    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    refs: list[weakref.ref[Any]] = []
-    saved = offload.Offload._save
-
-    def counted(self: offload.Offload, number: int, tensor: torch.Tensor) -> Any:
-        found = saved(self, number, tensor)
-        refs.append(weakref.ref(found))
-        return found
-
-    model = tuned(folders["llama"])
-    install(model)
-    expected = together(model)
-    monkeypatch.setattr(offload.Offload, "_save", counted)
-    memory = placed(model, Places(away, gates, stay, room, 0))
-
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(2):
-            assert_same(together(model), expected)
-            # Not by and by: so much memory must be there for the next step.
-            assert refs
-            assert all(ref() is None for ref in refs)
-            assert memory._taken == memory._next == 0
-    finally:
-        gc.enable()
-
-
-@pytest.mark.parametrize(("gates", "wide"), [(0, 0), (1, 1), (2, 2)])
-def test_what_waits_is_what_was_asked_for(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, gates: int, wide: int
-) -> None:
-    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    away: list[int] = []
-    take = MainMemory.take
-
-    def counted(self: MainMemory, tensor: torch.Tensor) -> Taken | None:
-        away.append(tensor.numel())
-        return take(self, tensor)
-
-    monkeypatch.setattr(MainMemory, "take", counted)
-    model = tuned(folders["llama"])
-    install(model)
-    placed(model, Places(2, gates, 0, 0, 0))
-    together(model)
-    tokens = sum(LENGTHS)
-    # Queries, keys, values, what attention makes, and what enters the halves.
-    assert {tokens * 128, tokens * 64} <= set(away)
-    assert away.count(tokens * (256 + 64)) == wide
-    # x A' is as wide here.
-    assert away.count(tokens * 64) == 12 + gates
-
-
-def test_what_main_memory_has_no_room_for_stays(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    model = tuned(folders["llama"])
-    install(model)
-    expected = together(model)
-    found: list[bool] = []
-    take = MainMemory.take
-
-    def counted(self: MainMemory, tensor: torch.Tensor) -> Taken | None:
-        taken = take(self, tensor)
-        found.append(taken is not None)
-        return taken
-
-    monkeypatch.setattr(MainMemory, "take", counted)
-    placed(model, Places(2, 2, 0, 0, 0), size=30_000)
-
-    assert_same(together(model), expected)
-    assert set(found) == {True, False}
-
-
-def test_a_second_backward_pass_over_what_was_given_out_is_refused(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    model = tuned(folders["llama"])
-    install(model)
-    placed(model, Places(2, 0, 0, 0, 0))
-    loss = label_loss_sum(model, EndToEndCollator()(rows()))
-    torch.autograd.backward([loss], retain_graph=True)
-    with pytest.raises(RuntimeError, match="it runs once"):
-        torch.autograd.backward([loss])
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.5], ids=["no-dropout", "dropout"])
 def test_what_halves_keep_is_what_the_plan_counts(folders: dict[str, Path], dropout: float) -> None:
-    model = tuned(folders["llama"], dropout=dropout)
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    _, fast = with_fast_layers(folders["llama"], dropout=dropout)
     attention, mlp = fast.attentions[0], fast.mlps[0]
     copy_adapters(fast.products, fast.dtype)
     tokens = sum(LENGTHS)
@@ -189,44 +64,10 @@ def test_what_halves_keep_is_what_the_plan_counts(folders: dict[str, Path], drop
     assert mlp.kept_bytes(4) == (2 * 128 + (1 if dropout else 2) * 64) * 4
 
 
-@pytest.mark.parametrize("room", [0, 5, 100])
-def test_the_device_holds_no_more_than_there_is_room_for(
-    monkeypatch: pytest.MonkeyPatch, room: int
-) -> None:
-    """Besides a unit that goes out and one that comes back, each of a kibibyte here."""
-    monkeypatch.setattr(offload, "_LEAST_BYTES", 1024)
-    held: list[int] = []
-    hold = offload.Offload._hold
-
-    def counted(self: offload.Offload, unit: Any, more: int) -> None:
-        hold(self, unit, more)
-        held.append(self._held)
-
-    monkeypatch.setattr(offload.Offload, "_hold", counted)
-    parts = offload.Offload(MainMemory(2**20, pinned=False), room * 1024)
-    x = first = torch.linspace(-1, 1, 256, requires_grad=True)
-    for _ in range(12):
-        with parts.unit(leaves=True):
-            x = x.sin()
-    backward(x.sum())
-    wanted = first.detach().requires_grad_()
-    again = wanted
-    for _ in range(12):
-        again = again.sin()
-    backward(again.sum())
-
-    assert torch.equal(first.grad, wanted.grad)  # type: ignore[arg-type]
-    assert max(held) == min(max(room + 1, 2), 12) * 1024
-    assert parts._held <= 1024
-
-
 def test_a_setting_that_offloads_keeps_all_where_there_is_room(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tuned(folders["llama"])
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    _, fast = with_fast_layers(folders["llama"])
     monkeypatch.setattr(plan, "free_bytes", lambda: 10**12)
     plan.keep_what_fits(fast, "offload", 1000)
 
@@ -239,10 +80,7 @@ def test_a_setting_that_offloads_keeps_all_where_there_is_room(
 def test_a_setting_that_offloads_sends_away_what_there_is_main_memory_for(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
-    model = tuned(folders["llama"])
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    _, fast = with_fast_layers(folders["llama"])
     tokens = 10**4
     step = plan._step_bytes(fast, tokens)
     monkeypatch.setattr(plan, "free_bytes", lambda: (step + 10**7) / plan._SHARE)
@@ -267,10 +105,7 @@ def _no_memory(*_: Any) -> MainMemory:
 
 
 def test_a_weight_is_unpacked_for_a_backward_pass_and_let_go(folders: dict[str, Path]) -> None:
-    model = tuned(folders["llama"])
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    model, fast = with_fast_layers(folders["llama"])
     plan.keep_what_fits(fast, True, sum(LENGTHS))
     together(model)
 
@@ -284,11 +119,8 @@ def test_a_weight_that_stays_unpacked_takes_the_adapter_as_it_is_now(
     folders: dict[str, Path],
 ) -> None:
     """The matrix that is kept has room for A and B, which change at every step."""
-    kept, fresh = tuned(folders["qwen2"]), tuned(folders["qwen2"])
-    for model in (kept, fresh):
-        install(model)
-    fast = fast_model(kept)
-    assert fast is not None
+    kept, fast = with_fast_layers(folders["qwen2"])
+    fresh, _ = with_fast_layers(folders["qwen2"])
     for products in fast.products:
         products.keep_matrix(fast.dtype)
     together(kept)
@@ -322,10 +154,7 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     unpacked: int,
 ) -> None:
     """`room` is in what all halves want to keep, of so many tokens that weights are as nothing."""
-    model = tuned(folders["llama"])
-    install(model)
-    fast = fast_model(model)
-    assert fast is not None
+    _, fast = with_fast_layers(folders["llama"])
     tokens, width = 10**6, 4
     kept = sum(half.kept_bytes(width) for half in fast.mlps)
     kept += sum(half.kept_bytes(width) for half in fast.attentions)
@@ -342,20 +171,6 @@ def test_what_is_kept_follows_from_the_memory_that_is_free(
     if setting == "auto" and room < 1.5:
         plan.keep_what_fits(fast, setting, tokens, others=plan._SHARE)
         assert not any(half.keeps or half.keeps_input for half in fast.mlps)
-
-
-def test_memory_that_cannot_be_pinned_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA itself is made up: there is none here."""
-
-    runtime = SimpleNamespace(
-        cudaError=SimpleNamespace(success=0),
-        cudaHostRegister=lambda *_: 2,
-        cudaGetErrorString={2: "out of memory"}.get,
-    )
-    monkeypatch.setattr(main_memory, "_runtime", lambda: runtime)
-    monkeypatch.setattr(main_memory, "_forget_error", lambda: None)
-    with pytest.raises(RuntimeError, match=r"^0.0 GiB .* cannot be pinned: out of memory$"):
-        MainMemory(2**20, pinned=True)
 
 
 def test_a_first_call_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
