@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ftctl_trainer.data.collator import EndToEndCollator
+from ftctl_trainer.model.fast import plan
 from ftctl_trainer.model.fast.install import FastModel, fast_model, install
 from ftctl_trainer.model.labels import label_loss_sum
 from ftctl_trainer.model.lora import trainable
@@ -16,6 +17,7 @@ from tests.integration.tiny_model import save_tokenizer
 from tests.integration.tuned_model import tuned
 
 LENGTHS = (5, 23, 11)
+MAIN_BYTES = 10**8
 
 
 def made_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -61,6 +63,16 @@ def with_fast_layers(folder: Path, **options: Any) -> tuple[Any, FastModel]:
     fast = fast_model(model)
     assert fast is not None
     return model, fast
+
+
+def with_little_memory(
+    monkeypatch: pytest.MonkeyPatch, fast: FastModel, tokens: int, spare: float
+) -> None:
+    """Let plans find `spare` bytes beside a step, 100 MB outside the GPU, and a link to there."""
+    free = (plan._step_bytes(fast, tokens) + spare) / plan._SHARE
+    monkeypatch.setattr(plan, "free_bytes", lambda: free)
+    monkeypatch.setattr(plan, "free_main_memory", lambda: MAIN_BYTES)
+    monkeypatch.setattr(plan, "_seconds", lambda *_: (1.0, 1.0, 10**9))
 
 
 def rows() -> list[dict[str, list[int]]]:

@@ -24,6 +24,7 @@ from tests.integration.fast_models import (
     rows,
     together,
     with_fast_layers,
+    with_little_memory,
 )
 
 
@@ -75,16 +76,24 @@ def test_what_waits_in_main_memory_comes_back(
     stay: int,
 ) -> None:
     refs: list[weakref.ref[Any]] = []
-    saved = offload.Offload._save
+    saved, get = offload.Offload._save, offload.Offload._get
 
     def counted(self: offload.Offload, number: int, tensor: torch.Tensor) -> Any:
         found = saved(self, number, tensor)
         refs.append(weakref.ref(found))
         return found
 
+    def given_out(self: offload.Offload, kept: Any) -> torch.Tensor:
+        found = get(self, kept)
+        # The layer is to be the only one that holds it.
+        assert getattr(kept, "here", None) is None
+        assert getattr(kept, "there", None) is None
+        return found
+
     model, fast = with_fast_layers(folders["llama"])
     expected = together(model)
     monkeypatch.setattr(offload.Offload, "_save", counted)
+    monkeypatch.setattr(offload.Offload, "_get", given_out)
     memory = placed(fast, Places(away, gates, stay, room, 0))
 
     gc.collect()
@@ -155,6 +164,8 @@ def test_the_device_holds_no_more_than_there_is_room_for(
     for _ in range(12):
         with parts.unit(leaves=True):
             x = x.sin()
+    # A unit's copies out are done while the next is computed, and not waited for before.
+    assert max(held) == min(max(room + 1, 2), 12) * 1024
     backward(x.sum())
     wanted = first.detach().requires_grad_()
     again = wanted
@@ -165,6 +176,29 @@ def test_the_device_holds_no_more_than_there_is_room_for(
     assert torch.equal(first.grad, wanted.grad)  # type: ignore[arg-type]
     assert max(held) == min(max(room + 1, 2), 12) * 1024
     assert parts._held <= 1024
+
+
+def test_all_that_a_plan_sends_away_has_room(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, asked: list[tuple[int, bool]]
+) -> None:
+    model, fast = with_fast_layers(folders["llama"])
+    tokens = sum(LENGTHS)
+    with_little_memory(monkeypatch, fast, tokens, spare=0)
+    plan.keep_what_fits(fast, "offload", tokens)
+    together(model)
+
+    assert all(half.leaves and half.keeps for half in fast.attentions)
+    assert all(half.leaves and half.keeps for half in fast.mlps)
+    assert {room for _, room in asked} == {True}
+
+
+def test_each_tensor_begins_where_copies_are_fast() -> None:
+    memory = MainMemory(2**14, pinned=False)
+    first, second = memory.take(torch.ones(175)), memory.take(torch.ones(3))
+
+    assert first is not None
+    assert second is not None
+    assert second.tensor.data_ptr() - first.tensor.data_ptr() == 1024
 
 
 def test_memory_that_cannot_be_pinned_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

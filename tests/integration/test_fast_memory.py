@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 import torch
 
+from ftctl.estimate.host import MAIN_SHARE
 from ftctl_trainer.model.fast import plan
 from ftctl_trainer.model.fast.documents import documents
 from ftctl_trainer.model.fast.main_memory import MainMemory
+from ftctl_trainer.model.fast.places import Places
 from ftctl_trainer.model.fast.projections import copy_adapters
 from ftctl_trainer.model.lora import trainable
 from tests.integration.fast_models import (
     LENGTHS,
+    MAIN_BYTES,
     assert_same,
     together,
     with_fast_layers,
+    with_little_memory,
 )
 
 # Halves of the model, and its products.
@@ -76,16 +80,39 @@ def test_a_setting_that_offloads_keeps_all_where_there_is_room(
     assert all(half.keeps for half in fast.mlps)
 
 
+def test_layers_keep_what_their_places_say(folders: dict[str, Path]) -> None:
+    _, fast = with_fast_layers(folders["llama"])
+    plan.apply_places(fast, Places(1, 0, 1, 0, 0))
+
+    assert [half.leaves for half in fast.attentions] == [True, False]
+    assert [half.leaves for half in fast.mlps] == [True, False]
+    assert all(half.keeps for half in fast.attentions)
+    assert all(half.keeps_input for half in fast.mlps)
+    assert [half.keeps for half in fast.mlps] == [False, True]
+
+
+def test_processes_share_the_machines_main_memory(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, fast = with_fast_layers(folders["llama"])
+    tokens = 10**4
+
+    def taken(processes: int) -> int:
+        with_little_memory(monkeypatch, fast, tokens, spare=10**7)
+        plan.keep_what_fits(fast, "offload", tokens, processes=processes)
+        return 0 if fast.main_memory is None else len(fast.main_memory._whole)
+
+    share = MAIN_BYTES * MAIN_SHARE / 2
+    assert 0 < taken(processes=2) < share * 1.05 < taken(processes=1)
+
+
 @pytest.mark.parametrize("pinned", [True, False])
 def test_a_setting_that_offloads_sends_away_what_there_is_main_memory_for(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
     _, fast = with_fast_layers(folders["llama"])
     tokens = 10**4
-    step = plan._step_bytes(fast, tokens)
-    monkeypatch.setattr(plan, "free_bytes", lambda: (step + 10**7) / plan._SHARE)
-    monkeypatch.setattr(plan, "free_main_memory", lambda: 10**8)
-    monkeypatch.setattr(plan, "_seconds", lambda *_: (1.0, 1.0, 10**9))
+    with_little_memory(monkeypatch, fast, tokens, spare=10**7)
     if not pinned:
         monkeypatch.setattr(plan, "_taken", _no_memory)
     plan.keep_what_fits(fast, "offload", tokens)
@@ -130,6 +157,40 @@ def test_a_weight_that_stays_unpacked_takes_the_adapter_as_it_is_now(
                 weight.mul_(-0.5)
 
     assert_same(together(kept), together(fresh))
+
+
+def test_a_weight_that_is_packed_again_leaves_no_matrix_behind(folders: dict[str, Path]) -> None:
+    model, fast = with_fast_layers(folders["llama"])
+    expected = together(model)
+    for products in fast.products:
+        products.keep_matrix(fast.dtype)
+    together(model)
+    for products in fast.products:
+        products.drop_matrix()
+        down, up = products._adapter
+        assert down.untyped_storage().nbytes() == down.numel() * down.element_size()
+        assert up.untyped_storage().nbytes() == up.numel() * up.element_size()
+
+    assert_same(together(model), expected)
+
+
+def test_copies_in_another_precision_do_not_pass_for_those_in_the_matrix(
+    folders: dict[str, Path],
+) -> None:
+    model, fast = with_fast_layers(folders["llama"])
+    for products in fast.products:
+        products.keep_matrix(fast.dtype)
+    together(model)
+    copy_adapters(fast.products, torch.bfloat16)
+    with torch.no_grad():
+        for weight in trainable(model).values():
+            weight.mul_(-0.5)
+    fresh, _ = with_fast_layers(folders["llama"])
+    with torch.no_grad():
+        for weight in trainable(fresh).values():
+            weight.mul_(-0.5)
+
+    assert_same(together(model), together(fresh))
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ftctl.errors import StorageError
+from ftctl.storage import s3_download, s3_parts
 from ftctl.storage.s3 import S3Store
 from ftctl.storage.s3_client import s3_client
-from ftctl.storage.s3_parts import PART_BYTES
+from ftctl.storage.s3_parts import PART_BYTES, Part
 from tests.integration.s3_server import Proxy, S3Server
 
 if TYPE_CHECKING:
@@ -41,6 +44,41 @@ def test_a_download_goes_on_when_answers_break_off(
     assert len(cut) == 3
     assert (tmp_path / "out").read_bytes() == big_file.read_bytes()
     assert sum(moved) == big_file.stat().st_size
+
+
+def test_parts_are_fetched_little_ahead_of_the_checksum_and_none_is_left_out(
+    s3_server: S3Server,
+    s3_bucket: str,
+    prefix: str,
+    big_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = S3Store(s3_client(endpoint_url=s3_server.endpoint_url), s3_bucket, prefix)
+    digest = store.upload(big_file, "big")
+    fetched: list[int] = []
+    ahead: list[int] = []
+    fetch, add = s3_download._fetch, s3_download._Checksum.add
+
+    def counted(source: Any, etag: str, part: Part, *rest: Any) -> None:
+        fetched.append(part.number)
+        fetch(source, etag, part, *rest)
+
+    def slow(self: s3_download._Checksum, blocks: Iterator[bytes]) -> None:
+        if len(ahead) < 3:
+            time.sleep(0.5)  # time enough to fetch all
+        ahead.append(len(fetched) - len(ahead))
+        add(self, blocks)
+
+    monkeypatch.setattr(s3_parts, "PART_BYTES", MIB)
+    monkeypatch.setattr(s3_download, "_fetch", counted)
+    monkeypatch.setattr(s3_download._Checksum, "add", slow)
+    store.download("big", tmp_path / "out", sha256=digest)
+
+    assert sorted(fetched) == list(range(1, 82))
+    assert len(ahead) == 81
+    assert max(ahead) == s3_download._AHEAD
+    assert (tmp_path / "out").read_bytes() == big_file.read_bytes()
 
 
 def test_an_interrupted_download_goes_on(

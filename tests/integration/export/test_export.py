@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -244,6 +246,20 @@ def _crash() -> None:
 def test_a_crash_in_native_code_is_a_clear_error() -> None:
     with pytest.raises(RunFailedError, match="_crash ended without a result, killed by SIGSEGV"):
         isolated(threading.Event(), _crash)
+
+
+def _say() -> None:
+    sys.stdout.write("said in the process\n")
+    sys.stderr.write("and warned\n")
+
+
+def test_what_native_code_says_is_not_lost_in_a_pipe() -> None:
+    call = "import threading; from tests.integration.export import test_export as here; "
+    call += "here.isolated(threading.Event(), here._say)"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+
+    assert "said in the process\n" in done.stdout
+    assert "and warned\n" in done.stderr
 
 
 def test_a_stop_ends_native_code_at_once() -> None:

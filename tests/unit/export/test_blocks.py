@@ -145,4 +145,7 @@ def test_all_of_a_base_is_read_where_its_first_rows_lose_their_update(
     if lost is not None:
         np.testing.assert_array_equal(lost, base)
     assert asked == [(0, 64), (0, 1024)][: 1 + on_grid]
+    # Several types of one file ask for it.
+    block.base_if_lost(Kind.Q4_1)
+    assert len(asked) == 1 + on_grid
     assert block.base_if_lost(Kind.Q8_0) is None

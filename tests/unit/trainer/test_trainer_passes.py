@@ -82,3 +82,9 @@ def test_a_device_takes_its_share_of_a_step(
     made = Sft(training(2, **settings), rows, [], None)
     assert made.pass_tokens(world) == tokens
     assert sum(made.pass_lengths(world)) <= tokens
+
+
+def test_a_packed_sequence_is_as_many_rows_as_are_in_it() -> None:
+    packed = {"input_ids": [7] * 9, "position_ids": [0, 1, 2, 0, 1, 2, 3, 4, 0]}
+    made = Sft(training(1, packing=True), [packed, {"input_ids": [7] * 4}], [], None)
+    assert made.pass_lengths(1)[:3] == [3, 5, 1]

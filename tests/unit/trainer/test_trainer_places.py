@@ -26,6 +26,7 @@ PLENTY = 10**6
         pytest.param(152, PLENTY, 0, 0, 0, 1, id="no-link-and-room-for-one"),
         pytest.param(-5, PLENTY, PLENTY, 10, 10, 0, id="no-room-at-all"),
         pytest.param(200, PLENTY, 350, 8, 2, 2, id="two-stay"),
+        pytest.param(110, PLENTY, 330, 10, 2, 0, id="what-is-late-need-not-leave"),
     ],
 )
 def test_layers_are_shared_out(
@@ -47,3 +48,6 @@ def test_gates_are_spread_among_the_layers_away(away: int, gates: int) -> None:
     assert all(layer < away for layer in found)
     steps = [after - before for before, after in pairwise(found)]
     assert not steps or max(steps) - min(steps) <= 1
+    # Of the first so many layers, their share: they do not come all at once.
+    for first in range(away + 1):
+        assert abs(sum(layer < first for layer in found) - first * gates / away) < 1
