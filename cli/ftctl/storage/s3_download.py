@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from itertools import chain, repeat
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,15 +188,15 @@ def _gather(
     partial: _Partial,
     checksum: _Checksum,
 ) -> None:
-    ahead = deque((part, fetch(part)) for part in parts[:_AHEAD])
+    following = ((part, fetch(part)) for part in parts)
+    ahead = deque(islice(following, _AHEAD))
     try:
-        for following in chain(parts[_AHEAD:], repeat(None, len(ahead))):
+        while ahead:
             part, future = ahead[0]
             future.result()
             if checksum.wanted:
                 checksum.add(partial.read(part))
             ahead.popleft()
-            if following:
-                ahead.append((following, fetch(following)))
+            ahead.extend(islice(following, 1))
     finally:
         abandon(future for _, future in ahead)

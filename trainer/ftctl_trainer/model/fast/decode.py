@@ -50,7 +50,7 @@ def answers(
         stop_ids: they end an answer, and belong to it.
         choose: from logits, [rows, vocabulary], to the next tokens, int64, [rows].
     """
-    device = fast.inner.embed_tokens.weight.device
+    device = fast.device
     copy_adapters(fast.products, fast.dtype)
     stops = torch.tensor(list(stop_ids), device=device)
     # The caches come first: weights are unpacked in what they leave.
@@ -204,8 +204,7 @@ def _unpacked(fast: FastModel, tokens: int) -> Iterator[None]:
     """Keep the 4-bit weights unpacked, if passes of so many tokens leave memory for all of them."""
     packed: list[Any] = [part for part in fast.products if part.stays_packed]
     needed = sum(part.matrix_bytes for part in packed)
-    on_gpu = fast.inner.embed_tokens.weight.device.type == "cuda"
-    if not on_gpu or needed > _SHARE * (free_bytes() - work_bytes(fast, tokens)):
+    if fast.device.type != "cuda" or needed > _SHARE * (free_bytes() - work_bytes(fast, tokens)):
         yield
         return
     for part in packed:
